@@ -1,0 +1,35 @@
+"""The rack's networks on this host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from racksalt import errors, host_networks
+from racksalt.adapters import this_host
+
+__virtualname__ = "rack_net"
+
+__context__: dict[str, Any]
+
+
+def __virtual__() -> str | tuple[bool, str]:
+    if not this_host.has_libvirt():
+        return False, "rack_net needs python3-libvirt"
+    return __virtualname__
+
+
+def ensure(spec: dict[str, Any], test: bool = False) -> Any:
+    """Make one network what the rack's files say; the spec is a network of the host's pillar.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_net.ensure spec='{name: nat, subnet: 10.80.0.0/20, …}' test=True
+    """
+    try:
+        with this_host.hypervisor() as hypervisor:
+            return {"changes": host_networks.ensure(hypervisor, spec, test=test)}
+    except errors.RacksaltError as error:
+        __context__["retcode"] = 1
+        return errors.as_result(error)

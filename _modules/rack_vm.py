@@ -1,0 +1,225 @@
+"""VMs of this host, on libvirt alone: works with ``salt-call --local`` when the master is off.
+
+The runner of the same name is for the whole rack. The functions that take a ``request`` are how the rack's
+writer talks to a host: one value, checked again here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from racksalt import errors, shape
+from racksalt.adapters import this_host
+from racksalt.host_requests import ActOnHost, CreateOnHost, PurgeOnHost
+
+__virtualname__ = "rack_vm"
+
+__opts__: dict[str, Any]
+__context__: dict[str, Any]
+
+
+def __virtual__() -> str | tuple[bool, str]:
+    if not this_host.has_libvirt():
+        return False, "rack_vm needs python3-libvirt"
+    return __virtualname__
+
+
+def list_() -> Any:
+    """Every VM of this host, with its state.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local rack_vm.list
+    """
+    return _answer(lambda vms: [_shown(domain) for domain in vms.report().domains if domain.record])
+
+
+def show(name: str) -> Any:
+    """One VM of this host: its record, state and sizes.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.show acme/web1
+    """
+    return _answer(lambda vms: _shown(vms.find(name)))
+
+
+def start(name: str, test: bool = False) -> Any:
+    """Start a VM; a running one stays as it is.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local rack_vm.start acme/web1
+    """
+    return _act(name, "start", test=test)
+
+
+def stop(
+    name: str,
+    hard: bool = False,
+    acpi_s: float = 20.0,
+    ctrl_alt_del_s: float = 20.0,
+    agent_s: float = 20.0,
+    test: bool = False,
+) -> Any:
+    """Stop a VM: ACPI power button, Ctrl-Alt-Del, guest agent, power cut; each rung has its seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt -t 90 h1 rack_vm.stop acme/web1
+    """
+    ladder = {"acpi_s": acpi_s, "ctrl_alt_del_s": ctrl_alt_del_s, "agent_s": agent_s}
+    return _act(name, "stop", test=test, hard=hard, ladder=ladder)
+
+
+def restart(name: str, hard: bool = False, test: bool = False) -> Any:
+    """Stop a VM as :py:func:`stop` does, and start it again.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt -t 90 h1 rack_vm.restart acme/web1
+    """
+    return _act(name, "restart", test=test, hard=hard)
+
+
+def pause(name: str, test: bool = False) -> Any:
+    """Freeze a running VM in memory.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.pause acme/web1
+    """
+    return _act(name, "pause", test=test)
+
+
+def resume(name: str, test: bool = False) -> Any:
+    """Let a paused VM go on.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.resume acme/web1
+    """
+    return _act(name, "resume", test=test)
+
+
+def delete(name: str, test: bool = False) -> Any:
+    """Remove a VM with its disks and its address; a protected one is refused.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.delete acme/web1
+    """
+    return _act(name, "delete", test=test)
+
+
+def note(name: str, text: str = "", test: bool = False) -> Any:
+    """Set a VM's note; an empty text takes it away.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.note acme/web1 text='front page'
+    """
+    return _act(name, "note", test=test, note=text)
+
+
+def tag(name: str, tags: list[str] | None = None, test: bool = False) -> Any:
+    """Replace a VM's tags.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.tag acme/web1 tags='[role=web, prod]'
+    """
+    return _act(name, "tag", test=test, tags=tags or [])
+
+
+def protect(name: str, on: bool = True, test: bool = False) -> Any:
+    """Switch a VM's delete protection on or off.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.protect acme/web1 on=False
+    """
+    return _act(name, "protect", test=test, protected=on)
+
+
+def create(request: dict[str, Any], test: bool = False) -> Any:
+    """Make and start a VM that the rack's writer has claimed a place for (``host_requests.CreateOnHost``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.create request='{record: {…}, image: {…}, …}'
+    """
+    return _answer(lambda vms: vms.create(shape.parse(CreateOnHost, request), test=test))
+
+
+def act(request: dict[str, Any], test: bool = False) -> Any:
+    """One change to one VM (``host_requests.ActOnHost``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.act request='{uuid: 5f0c…, verb: start}'
+    """
+    return _answer(lambda vms: vms.act(shape.parse(ActOnHost, request), test=test))
+
+
+def purge(request: dict[str, Any]) -> Any:
+    """Remove what a create that was given up left behind (``host_requests.PurgeOnHost``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.purge request='{record: {…}}'
+    """
+    return _answer(lambda vms: vms.purge(shape.parse(PurgeOnHost, request)))
+
+
+def _act(name: str, verb: str, *, test: bool, **values: Any) -> Any:
+    def call(vms: Any) -> Any:
+        request = shape.parse(ActOnHost, {"uuid": vms.find(str(name)).uuid, "verb": verb, **values})
+        return vms.act(request, test=test)
+
+    return _answer(call)
+
+
+def _answer(call: Callable[[Any], Any]) -> Any:
+    try:
+        with this_host.vms(__opts__["id"]) as vms:
+            return shape.plain(call(vms))
+    except errors.RacksaltError as error:
+        __context__["retcode"] = 1
+        return errors.as_result(error)
+
+
+def _shown(domain: Any) -> dict[str, Any]:
+    return {**shape.plain(domain.record), "state": domain.state}
+
+
+__func_alias__ = {"list_": "list"}

@@ -1,0 +1,267 @@
+"""VMs of the whole rack: placed, claimed and confirmed.
+
+Over salt-api the tenant is the one of the login. On the master's shell the caller is the operator: name a VM
+as ``tenant/name``, or say ``tenant=``. Every change takes ``test=True`` and then only tells what it would do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from racksalt import rack_requests as asks
+from racksalt.adapters import this_rack
+from racksalt.rack_vms import RackVms
+from racksalt.vm_create import VmCreate
+
+__virtualname__ = "rack_vm"
+
+__opts__: dict[str, Any]
+__context__: dict[str, Any]
+__user__: str
+
+
+def __virtual__() -> str:
+    return __virtualname__
+
+
+def create(
+    name: Any = None,
+    flavor: Any = None,
+    image: Any = None,
+    profile: Any = None,
+    tenant: Any = None,
+    network: Any = None,
+    mac: Any = None,
+    host: Any = None,
+    labels: Any = None,
+    anti_affinity: Any = None,
+    tags: Any = None,
+    note: Any = None,
+    protected: Any = None,
+    ssh_keys: Any = None,
+    user_data: Any = None,
+    start: Any = None,
+    request_id: Any = None,
+    test: Any = None,
+    **unknown: Any,
+) -> Any:
+    """Create and start a VM, on the host that suits it best.
+
+    name
+        ``web1``, or ``acme/web1`` on the shell.
+    flavor, image
+        Names from the rack's files; or a ``profile`` that names both.
+    labels
+        What the host must carry, like ``{disk: ssd}``.
+    anti_affinity
+        A group of the tenant's VMs that must not share a host.
+    mac
+        A fixed, locally administered MAC address.
+    ssh_keys, user_data
+        For cloud-init in the guest.
+    host
+        For operators: this host and no other.
+    request_id
+        A UUID; the same create with the same id is made only once.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.create acme/web1 flavor=m1.tiny image=tiny
+    """
+    return _answer(VmCreate.create, asks.CreateVm, VmCreate, locals())
+
+
+def why_not(
+    name: Any = "any",
+    flavor: Any = None,
+    image: Any = None,
+    profile: Any = None,
+    tenant: Any = None,
+    network: Any = None,
+    host: Any = None,
+    labels: Any = None,
+    anti_affinity: Any = None,
+    **unknown: Any,
+) -> Any:
+    """Why a VM finds no place: every host and every rule with its numbers; tenants see counts by rule.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.why_not tenant=acme flavor=m1.large image=debian-12
+    """
+    return _answer(VmCreate.why_not, asks.CreateVm, VmCreate, locals())
+
+
+def list_(
+    tenant: Any = None, tag: Any = None, host: Any = None, state: Any = None, q: Any = None, **unknown: Any
+) -> Any:
+    """The VMs that the caller may see, by tag, state and part of the name; operators also by host.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.list tag=role=web --out=json
+    """
+    return _answer(RackVms.list, asks.ListVms, RackVms, locals())
+
+
+def show(name: Any = None, tenant: Any = None, **unknown: Any) -> Any:
+    """One VM: its addresses, sizes, tags and state.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.show acme/web1
+    """
+    return _answer(RackVms.show, asks.ShowVm, RackVms, locals())
+
+
+def start(name: Any = None, tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
+    """Start a VM; a running one stays as it is.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.start acme/web1
+    """
+    return _act("start", locals())
+
+
+def stop(
+    name: Any = None,
+    tenant: Any = None,
+    hard: Any = None,
+    ladder: Any = None,
+    test: Any = None,
+    **unknown: Any,
+) -> Any:
+    """Stop a VM: ACPI power button, Ctrl-Alt-Del, guest agent, power cut.
+
+    ladder
+        The seconds for each rung, like ``{acpi_s: 20, ctrl_alt_del_s: 20, agent_s: 20}``; 0 leaves one out.
+    hard
+        Cut the power at once.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.stop acme/web1
+    """
+    return _act("stop", locals())
+
+
+def restart(
+    name: Any = None,
+    tenant: Any = None,
+    hard: Any = None,
+    ladder: Any = None,
+    test: Any = None,
+    **unknown: Any,
+) -> Any:
+    """Stop a VM as :py:func:`stop` does, and start it again.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.restart acme/web1
+    """
+    return _act("restart", locals())
+
+
+def pause(name: Any = None, tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
+    """Freeze a running VM in memory.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.pause acme/web1
+    """
+    return _act("pause", locals())
+
+
+def resume(name: Any = None, tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
+    """Let a paused VM go on.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.resume acme/web1
+    """
+    return _act("resume", locals())
+
+
+def delete(name: Any = None, tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
+    """Remove a VM with its disks, its addresses and its room; a protected one is refused.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.delete acme/web1
+    """
+    return _act("delete", locals())
+
+
+def note(name: Any = None, note: Any = "", tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
+    """Set a VM's note; an empty one takes it away.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.note acme/web1 note='front page'
+    """
+    return _act("note", locals())
+
+
+def tag(name: Any = None, tags: Any = (), tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
+    """Replace a VM's tags.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.tag acme/web1 tags='[role=web, prod]'
+    """
+    return _act("tag", locals())
+
+
+def protect(name: Any = None, protected: Any = True, tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
+    """Switch a VM's delete protection on or off.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.protect acme/web1 protected=False
+    """
+    return _act("protect", locals())
+
+
+def _act(verb: str, arguments: dict[str, Any]) -> Any:
+    return _answer(RackVms.act, asks.ActOnVm, RackVms, {**arguments, "verb": verb})
+
+
+def _answer(method: Any, request: type, service: Any, arguments: dict[str, Any]) -> Any:
+    return this_rack.answer(
+        lambda rack, caller, settings, asked: method(service(rack), caller, asked, settings),
+        request,
+        arguments,
+        user=__user__,
+        opts=__opts__,
+        context=__context__,
+    )
+
+
+__func_alias__ = {"list_": "list"}

@@ -1,0 +1,79 @@
+"""Who is calling, and what that lets them see and do.
+
+The identity is the user that Salt authenticated, looked up in the rack's current files on every call; no
+argument ever widens it. The ACL that Salt checks before (see :mod:`racksalt.acl`) is only the outer fence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from racksalt.errors import BadInput, Denied, NotFound
+from racksalt.model import Role
+from racksalt.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated user with today's rights."""
+
+    user: str
+    operator: bool = False
+    roles: Mapping[str, Role] = field(default_factory=dict)
+
+
+def identify(user: str, settings: Settings) -> Caller:
+    """The caller behind Salt's ``__user__``; an unknown one may do nothing."""
+    if any(fnmatchcase(user, pattern) for pattern in settings.shell_operators):
+        return Caller(user, operator=True)
+    known = settings.users.get(user)
+    if known is None:
+        raise Denied("user_unknown", f"user {user!r} is not in users.yaml", user=user)
+    return Caller(user, operator=known.operator, roles=known.tenants)
+
+
+def require_operator(caller: Caller) -> None:
+    """Refuse everybody but the rack's operator."""
+    if not caller.operator:
+        raise Denied("operator_only", f"user {caller.user!r} is not the rack's operator")
+
+
+def visible_tenants(caller: Caller, tenant: str | None, settings: Settings) -> tuple[str, ...]:
+    """The tenants that a list may show: all of the caller's own, or the named one of them."""
+    own = tuple(settings.tenants) if caller.operator else tuple(caller.roles)
+    if tenant is None:
+        return own
+    if tenant not in own:
+        raise no_such_tenant(tenant)
+    return (tenant,)
+
+
+def acting_tenant(caller: Caller, tenant: str | None, settings: Settings, *, changes: bool) -> str:
+    """The one tenant that a call acts in."""
+    visible = visible_tenants(caller, tenant, settings)
+    if len(visible) != 1:
+        raise BadInput(
+            f"user {caller.user!r} has {len(visible)} tenants; say tenant=NAME: {', '.join(visible) or '-'}",
+            code="tenant_ambiguous" if visible else "tenant_missing",
+            tenants=list(visible),
+        )
+    if changes:
+        require_member(caller, visible[0])
+    return visible[0]
+
+
+def require_member(caller: Caller, tenant: str) -> None:
+    """Refuse a change to those who may only read."""
+    if not caller.operator and caller.roles.get(tenant) != "member":
+        raise Denied(
+            "role_reader",
+            f"user {caller.user!r} is a reader of tenant {tenant}; a change needs the role member",
+            tenant=tenant,
+        )
+
+
+def no_such_tenant(tenant: str) -> NotFound:
+    """The same answer for a tenant of somebody else and for none."""
+    return NotFound("tenant_not_found", f"no tenant {tenant!r}", tenant=tenant)

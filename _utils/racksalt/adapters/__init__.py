@@ -1,0 +1,1 @@
+"""Each module here is the only one that talks to one outside thing."""

@@ -1,0 +1,51 @@
+"""Claims in flight as one small file each: durable, and gone when settled long ago."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from racksalt import shape
+from racksalt.adapters.system import FileLock
+from racksalt.adapters.whole_files import replace, sync_folder
+from racksalt.model import Claim
+
+ROOT = Path("/var/lib/racksalt/claims")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimFiles:
+    """The ``Claims`` port: ``ROOT/UUID.json`` under one lock."""
+
+    root: Path = ROOT
+
+    def locked(self) -> AbstractContextManager[None]:
+        """What is unique in the rack is decided by one at a time."""
+        return FileLock(self.root / ".lock")()
+
+    def all(self) -> list[Claim]:
+        """Every claim; one that vanishes meanwhile was settled."""
+        claims = []
+        for path in self.root.glob("*.json"):
+            try:
+                claims.append(shape.parse(Claim, json.loads(path.read_text(encoding="utf-8"))))
+            except FileNotFoundError:
+                continue
+        return claims
+
+    def write(self, claim: Claim) -> None:
+        """Durable when it returns."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        content = json.dumps(shape.plain(claim)).encode()
+        replace(self._path(claim.record.uuid), content, mode=0o600)
+
+    def remove(self, uuid: str) -> None:
+        """The claim has ended."""
+        self._path(uuid).unlink(missing_ok=True)
+        if self.root.is_dir():
+            sync_folder(self.root)
+
+    def _path(self, uuid: str) -> Path:
+        return self.root / f"{uuid}.json"

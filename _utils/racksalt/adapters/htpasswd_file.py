@@ -1,0 +1,33 @@
+"""The central password file: htpasswd with bcrypt, read anew whenever it changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from passlib.apache import HtpasswdFile
+
+#: No password is longer: bcrypt looks at 72 bytes, and hashing more is work given away.
+_LONGEST = 72
+
+
+@dataclass(frozen=True, slots=True)
+class Htpasswd:
+    """The ``Passwords`` protocol of :mod:`racksalt.logins`."""
+
+    path: Path
+
+    def check(self, user: str, password: str) -> bool:
+        """Whether the password is the user's; other schemes than bcrypt are not accepted."""
+        stored = self.hash_of(user)
+        if stored is None or not stored.startswith("$2") or len(password.encode()) > _LONGEST:
+            return False
+        return bool(self._file().check_password(user, password))
+
+    def hash_of(self, user: str) -> str | None:
+        """The stored hash."""
+        found = self._file().get_hash(user) if self.path.exists() else None
+        return found.decode() if isinstance(found, bytes) else found
+
+    def _file(self) -> HtpasswdFile:
+        return HtpasswdFile(str(self.path), default_scheme="bcrypt")

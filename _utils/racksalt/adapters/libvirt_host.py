@@ -1,0 +1,235 @@
+"""This host's libvirt: the only module that imports it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from xml.etree import ElementTree
+
+import libvirt
+
+from racksalt import record
+from racksalt.errors import Conflict, NotFound, RacksaltError, Refused, Unavailable
+from racksalt.model import Domain, HostReport, Nic, Room, State
+
+URI = "qemu:///system"
+
+_STATES: dict[int, State] = {
+    libvirt.VIR_DOMAIN_RUNNING: "running",
+    libvirt.VIR_DOMAIN_BLOCKED: "running",
+    libvirt.VIR_DOMAIN_SHUTDOWN: "running",
+    libvirt.VIR_DOMAIN_PAUSED: "paused",
+    libvirt.VIR_DOMAIN_PMSUSPENDED: "paused",
+    libvirt.VIR_DOMAIN_SHUTOFF: "stopped",
+    libvirt.VIR_DOMAIN_CRASHED: "crashed",
+}
+
+#: Linux key codes of left Ctrl, left Alt and Delete.
+_CTRL_ALT_DEL = [29, 56, 111]
+
+_MISSING = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_NETWORK)
+_STATE_CONFLICTS = (
+    libvirt.VIR_ERR_OPERATION_INVALID,
+    libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
+    libvirt.VIR_ERR_AGENT_UNSYNCED,
+    libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED,
+)
+_LEASE = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST
+_NOW_AND_LATER = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE | libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG
+
+
+class LibvirtHost:
+    """The ``Hypervisor`` port on one open connection."""
+
+    def __init__(self, connection: libvirt.virConnect, *, disk_gib: int) -> None:
+        self._connection = connection
+        self._disk_gib = disk_gib
+
+    def report(self) -> HostReport:
+        """Every domain, its state from one bulk call, and the host's size."""
+        with _translated():
+            _, memory_mib, vcpus, *_ = self._connection.getInfo()
+            stats = self._connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
+            domains = tuple(domain for domain in map(self._domain, stats) if domain)
+            version = self._connection.getLibVersion()
+        hypervisor = f"libvirt {version // 10**6}.{version // 1000 % 1000}.{version % 1000}"
+        return HostReport("", Room(vcpus, memory_mib, self._disk_gib), domains, hypervisor)
+
+    def define(self, xml: str) -> None:
+        with _translated():
+            self._connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+
+    def undefine(self, uuid: str) -> None:
+        flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+        flags |= libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        flags |= libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        self._on(uuid, lambda domain: domain.undefineFlags(flags))
+
+    def start(self, uuid: str) -> None:
+        self._on(uuid, lambda domain: domain.create())
+
+    def state(self, uuid: str) -> State:
+        code: int = self._on(uuid, lambda domain: domain.state())[0]
+        return _STATES.get(code, "unknown")
+
+    def press_power(self, uuid: str) -> None:
+        self._on(uuid, lambda domain: domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
+
+    def press_ctrl_alt_del(self, uuid: str) -> None:
+        codeset = libvirt.VIR_KEYCODE_SET_LINUX
+        self._on(uuid, lambda domain: domain.sendKey(codeset, 100, _CTRL_ALT_DEL, len(_CTRL_ALT_DEL), 0))
+
+    def ask_agent_to_halt(self, uuid: str) -> None:
+        self._on(uuid, lambda domain: domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT))
+
+    def destroy(self, uuid: str) -> None:
+        self._on(uuid, lambda domain: domain.destroy())
+
+    def suspend(self, uuid: str) -> None:
+        self._on(uuid, lambda domain: domain.suspend())
+
+    def resume(self, uuid: str) -> None:
+        self._on(uuid, lambda domain: domain.resume())
+
+    def write_record(self, uuid: str, xml: str) -> None:
+        kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
+        flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        if self.state(uuid) in ("running", "paused"):
+            flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
+        self._on(uuid, lambda domain: domain.setMetadata(kind, xml, record.PREFIX, record.NAMESPACE, flags))
+
+    def reserve_address(self, nic: Nic, name: str) -> None:
+        with _translated():
+            network = self._connection.networkLookupByName(nic.network)
+            network.update(
+                libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, _LEASE, -1, _lease_xml(nic, name), _NOW_AND_LATER
+            )
+
+    def release_address(self, nic: Nic) -> None:
+        """Take the reservation back, and make the DHCP server forget the lease; none is not an error."""
+        with _translated():
+            network = self._network(nic.network)
+            if network is None:
+                return
+            if nic.mac in _reserved_macs(network.XMLDesc()):
+                delete = libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
+                network.update(delete, _LEASE, -1, _lease_xml(nic, None), _NOW_AND_LATER)
+            bridge = network.bridgeName()
+        command = ["dhcp_release", bridge, nic.address, nic.mac]
+        subprocess.run(command, capture_output=True, timeout=10, check=False)
+
+    def network_xml(self, name: str) -> str | None:
+        """A network's permanent definition."""
+        with _translated():
+            network = self._network(name)
+            return network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE) if network and network.isPersistent() else None
+
+    def network_runs(self, name: str) -> bool:
+        """Whether it is active, and starts with the host."""
+        with _translated():
+            network = self._network(name)
+            return network is not None and bool(network.isActive()) and bool(network.autostart())
+
+    def define_network(self, xml: str) -> None:
+        """Write a network's definition, new or changed; a running one takes it at its next start."""
+        with _translated():
+            self._connection.networkDefineXML(xml)
+
+    def run_network(self, name: str) -> None:
+        """Start a network now and with the host."""
+        with _translated():
+            network = self._connection.networkLookupByName(name)
+            network.setAutostart(True)
+            if not network.isActive():
+                network.create()
+
+    def _network(self, name: str) -> libvirt.virNetwork | None:
+        return next((net for net in self._connection.listAllNetworks() if net.name() == name), None)
+
+    def _domain(self, item: tuple[libvirt.virDomain, dict[str, Any]]) -> Domain | None:
+        """``None`` for a domain that went away between the list and this look."""
+        handle, stats = item
+        try:
+            root = ElementTree.fromstring(handle.XMLDesc(0))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                return None
+            raise
+        known = record.from_domain(root)
+        return Domain(
+            handle.UUIDString(),
+            handle.name(),
+            _STATES.get(stats.get("state.state", -1), "unknown"),
+            int(root.findtext("vcpu") or "0"),
+            _mebibytes(root.find("memory")),
+            known.disk_gib if known else _disks_gib(handle, root),
+            known,
+        )
+
+    def _on(self, uuid: str, act: Callable[[libvirt.virDomain], Any]) -> Any:
+        with _translated():
+            return act(self._connection.lookupByUUIDString(uuid))
+
+
+@contextmanager
+def connected(*, disk_gib: int, uri: str = URI) -> Iterator[LibvirtHost]:
+    """This host's hypervisor, for one call."""
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    try:
+        connection = libvirt.open(uri)
+    except libvirt.libvirtError as error:
+        raise Unavailable("libvirt_down", f"libvirt at {uri} does not answer: {error}") from error
+    try:
+        yield LibvirtHost(connection, disk_gib=disk_gib)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """libvirt's errors as Racksalt's, once."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        raise _translation(error) from error
+
+
+def _translation(error: libvirt.libvirtError) -> RacksaltError:
+    code = error.get_error_code()
+    text = error.get_error_message() or str(error)
+    if code in _MISSING:
+        return NotFound("vm_not_found" if code == libvirt.VIR_ERR_NO_DOMAIN else "network_missing", text)
+    if code in _STATE_CONFLICTS:
+        return Conflict("vm_state", text)
+    return Refused("libvirt_refused", f"libvirt: {text}")
+
+
+def _lease_xml(nic: Nic, name: str | None) -> str:
+    attributes = {"mac": nic.mac, "ip": nic.address} | ({"name": name} if name else {})
+    return ElementTree.tostring(ElementTree.Element("host", attributes), encoding="unicode")
+
+
+def _reserved_macs(network_xml: str) -> set[str]:
+    hosts = ElementTree.fromstring(network_xml).findall("./ip/dhcp/host")
+    return {host.get("mac", "").lower() for host in hosts}
+
+
+def _mebibytes(memory: ElementTree.Element | None) -> int:
+    """libvirt always prints KiB."""
+    return int(memory.text or "0") // 1024 if memory is not None else 0
+
+
+def _disks_gib(handle: libvirt.virDomain, root: ElementTree.Element) -> int:
+    """The virtual size of a foreign domain's writable disks; those that cannot be read count nothing."""
+    total = 0
+    for disk in root.findall("./devices/disk[@device='disk']"):
+        target = disk.find("target")
+        if target is None or disk.find("readonly") is not None:
+            continue
+        try:
+            total += handle.blockInfo(target.get("dev", ""))[0]
+        except libvirt.libvirtError:
+            continue
+    return -(-total // 2**30)

@@ -1,0 +1,50 @@
+"""The machine's own clock and locks."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from racksalt.errors import Unavailable
+
+
+class SystemClock:
+    """Real time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class FileLock:
+    """One holder at a time among all processes and threads; freed by the kernel when its holder dies."""
+
+    path: Path
+    timeout_s: float = 60.0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as lock:
+            self._take(lock.fileno())
+            yield
+
+    def _take(self, descriptor: int) -> None:
+        until = time.monotonic() + self.timeout_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise Unavailable("busy", f"{self.path} was held for {self.timeout_s:.0f} s; try again") from None
+                time.sleep(0.005)

@@ -1,0 +1,81 @@
+"""The parts of the rack put together on its master, for runners, eauth and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from racksalt import access, errors, shape
+from racksalt.access import Caller
+from racksalt.adapters.claim_files import ClaimFiles
+from racksalt.adapters.inventory_cache import InventoryCache
+from racksalt.adapters.salt_fleet import SaltFleet
+from racksalt.adapters.system import SystemClock
+from racksalt.adapters.yaml_files import YamlFolder
+from racksalt.errors import RacksaltError
+from racksalt.rack import Rack
+from racksalt.settings import Settings, load
+from racksalt.shape import Problem
+
+RACK_FILES = "/etc/racksalt/rack"
+HTPASSWD = "/etc/racksalt/htpasswd"
+
+
+def rack_files(opts: Mapping[str, Any]) -> YamlFolder:
+    """The folder of the rack's files: ``racksalt: {rack_files: …}`` in the master's configuration."""
+    return YamlFolder(Path(_config(opts).get("rack_files", RACK_FILES)))
+
+
+def htpasswd_path(opts: Mapping[str, Any]) -> Path:
+    """The central password file: ``racksalt: {htpasswd: …}`` in the master's configuration."""
+    return Path(_config(opts).get("htpasswd", HTPASSWD))
+
+
+def settings(opts: Mapping[str, Any]) -> Settings:
+    """The rack's files as they are now."""
+    return load(rack_files(opts))
+
+
+def of(opts: Mapping[str, Any]) -> Rack:
+    """The rack of this master."""
+    clock = SystemClock()
+    claims = ClaimFiles(Path(_config(opts).get("claims", "/var/lib/racksalt/claims")))
+    return Rack(rack_files(opts), SaltFleet(opts, clock), claims, InventoryCache(opts), clock)
+
+
+def answer(
+    call: Callable[[Rack, Caller, Settings, Any], Any],
+    request: type,
+    arguments: Mapping[str, Any],
+    *,
+    user: str,
+    opts: Mapping[str, Any],
+    context: dict[str, Any],
+) -> Any:
+    """One runner call: who is calling, what is asked, and the answer or the error as plain data.
+
+    ``arguments`` are the runner's parameters, ``None`` where left out, and under ``unknown`` what it does not
+    have: ``__pub_…`` keys are Salt's own and dropped, every other one is refused.
+    """
+    try:
+        rack = of(opts)
+        current = rack.settings()
+        caller = access.identify(user, current)
+        return shape.plain(call(rack, caller, current, shape.parse(request, _given(arguments))))
+    except RacksaltError as error:
+        context["retcode"] = 1
+        return errors.as_result(error)
+
+
+def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = [key for key in arguments.get("unknown", {}) if not key.startswith("__pub_")]
+    known = {key: value for key, value in arguments.items() if key != "unknown"}
+    allowed = " | ".join(known)
+    shape.refuse([Problem((key[:80],), "an unknown key", allowed) for key in unknown])
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def _config(opts: Mapping[str, Any]) -> Mapping[str, Any]:
+    config = opts.get("racksalt") or {}
+    return config if isinstance(config, Mapping) else {}

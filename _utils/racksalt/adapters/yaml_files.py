@@ -1,0 +1,106 @@
+"""The rack's YAML files: read with line numbers, changed with comments kept, whole or not at all."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError
+
+from racksalt.adapters.system import FileLock
+from racksalt.adapters.whole_files import replace
+from racksalt.shape import Path
+
+
+@dataclass(frozen=True, slots=True)
+class YamlFile:
+    """One file's data; ``problem`` is set instead where it is not YAML at all."""
+
+    path: str
+    data: Any
+    problem: dict[str, Any] | None = None
+
+    def line_of(self, path: Path) -> int:
+        """The line (from 1) of the deepest key of ``path`` that the file has."""
+        node, line = self.data, 1
+        for part in path:
+            line = _line_of_key(node, part) or line
+            node = _child(node, part)
+        return line
+
+
+class YamlFolder:
+    """The folder that holds the rack's files."""
+
+    def __init__(self, path: str | FilePath) -> None:
+        self.path = FilePath(path)
+
+    def read(self, name: str) -> YamlFile:
+        """The file, or an empty mapping where there is none."""
+        path = self.path / name
+        try:
+            text = path.read_text(encoding="utf-8")
+            return YamlFile(str(path), _yaml().load(text) or CommentedMap())
+        except FileNotFoundError:
+            return YamlFile(str(path), CommentedMap())
+        except UnicodeDecodeError as error:
+            return YamlFile(str(path), CommentedMap(), _unreadable(path, 1, str(error)))
+        except MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = mark.line + 1 if mark else 1
+            return YamlFile(str(path), CommentedMap(), _unreadable(path, line, error.problem or "no YAML"))
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Only one process changes the files at a time."""
+        return FileLock(self.path / ".lock")()
+
+    def change(self, name: str, edit: Callable[[CommentedMap], None], check: Callable[[], Any]) -> None:
+        """Edit one file in place, comments kept; when ``check`` refuses the result, the old file is back.
+
+        The caller holds :meth:`locked`.
+        """
+        path = self.path / name
+        before = path.read_bytes() if path.exists() else None
+        data = self.read(name).data
+        edit(data)
+        text = io.StringIO()
+        _yaml().dump(data, text)
+        replace(path, text.getvalue().encode())
+        try:
+            check()
+        except BaseException:
+            path.unlink() if before is None else replace(path, before)
+            raise
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+def _unreadable(path: FilePath, line: int, problem: str) -> dict[str, Any]:
+    return {"file": str(path), "line": line, "field": "(whole)", "found": problem, "allowed": "YAML"}
+
+
+def _line_of_key(node: Any, part: str | int) -> int | None:
+    if isinstance(node, CommentedMap) and part in node:
+        return int(node.lc.key(part)[0]) + 1
+    if isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
+        return int(node.lc.item(part)[0]) + 1
+    return None
+
+
+def _child(node: Any, part: str | int) -> Any:
+    try:
+        return node[part]
+    except (KeyError, IndexError, TypeError):
+        return None

@@ -1,0 +1,1 @@
+"""Racksalt's face over HTTP, served by salt-api."""

@@ -1,0 +1,251 @@
+"""The VMs of one host: what the host can do by itself, with or without a master."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from racksalt import domain_xml, placement, record, seed, stop_ladder
+from racksalt.domain_xml import DiskFile, DomainPlan, KernelBoot
+from racksalt.errors import BadInput, Conflict, NotFound, Refused
+from racksalt.host_requests import ActOnHost, CreateOnHost, PurgeOnHost
+from racksalt.model import Domain, HostConfig, HostReport, KernelImage, Record
+from racksalt.names import is_uuid
+from racksalt.ports import Clock, HostLock, Hypervisor, Volumes
+
+#: Where QEMU's virtlogd writes each VM's serial console.
+CONSOLE_LOGS = "/var/log/libvirt/qemu"
+
+
+@dataclass(frozen=True, slots=True)
+class HostVms:
+    """What Racksalt does on this host; every part of the outside is a port."""
+
+    host: str
+    hypervisor: Hypervisor
+    volumes: Volumes
+    lock: HostLock
+    clock: Clock
+
+    def report(self) -> HostReport:
+        """The whole host in one bulk read."""
+        return replace(self.hypervisor.report(), host=self.host, read_at=self.clock.now())
+
+    def create(self, request: CreateOnHost, *, test: bool = False) -> dict[str, Any]:
+        """Make and start a VM; whatever step fails, nothing of it stays.
+
+        The room is checked here, under the host's own lock, whatever the writer believed.
+        """
+        vm = request.record
+        with ExitStack() as undo:
+            with self.lock():
+                known = self._admit(request)
+                if known or test:
+                    return {"vm": vm.title, "changed": not known, "steps": [] if known else _steps(request)}
+                self._make(request, undo)
+            if request.start:
+                self.hypervisor.start(vm.uuid)
+            undo.pop_all()
+        return {"vm": vm.title, "changed": True, "steps": _steps(request)}
+
+    def act(self, request: ActOnHost, *, test: bool = False) -> dict[str, Any]:
+        """One change to one VM: what was done, and its state afterwards."""
+        domain = self._own_domain(request.uuid)
+        verb = _VERBS[request.verb]
+        if test:
+            return {"uuid": domain.uuid, "state": domain.state, "steps": [f"{request.verb} {domain.name}"]}
+        done = verb(self, request, domain)
+        state = None if request.verb == "delete" else self.hypervisor.state(domain.uuid)
+        return {"uuid": domain.uuid, "name": domain.name, "state": state, **done}
+
+    def purge(self, request: PurgeOnHost) -> dict[str, Any]:
+        """Remove all that a given-up create left behind; what is not there is not an error."""
+        with self.lock():
+            removed = self._remove(request.record)
+        return {"uuid": request.record.uuid, "removed": removed}
+
+    def find(self, name: str) -> Domain:
+        """The domain behind ``tenant/name``, a UUID, or a name that is unique on this host."""
+        domains = self.hypervisor.report().domains
+        found = [domain for domain in domains if domain.record and _is_called(domain, name)]
+        if not found:
+            raise NotFound("vm_not_found", f"no VM {name!r} on host {self.host}", vm=name)
+        if len(found) > 1:
+            titles = ", ".join(domain.record.title for domain in found if domain.record)
+            raise BadInput(f"{name!r} is {titles}; say tenant/name", code="name_ambiguous", vm=name)
+        return found[0]
+
+    def _admit(self, request: CreateOnHost) -> bool:
+        """Whether this very VM is there already; refuses what must not be made."""
+        vm = request.record
+        if self.clock.now() > request.deadline:
+            raise Refused("claim_expired", f"{vm.title}: the writer no longer holds its place", vm=vm.title)
+        report = self.hypervisor.report()
+        for domain in report.domains:
+            if domain.uuid == vm.uuid:
+                return True
+            if domain.name == vm.domain:
+                raise Conflict("name_in_use", f"host {self.host} has a domain {domain.name}", vm=vm.title)
+        self._check_room(request, report)
+        return False
+
+    def _check_room(self, request: CreateOnHost, report: HostReport) -> None:
+        config = HostConfig(self.host, room=request.room)
+        load = placement.load_of(config, report, answers=True)
+        wish = placement.Wish(request.record.tenant, request.record.room)
+        short = [verdict for verdict in placement.verdicts(wish, load) if not verdict.ok]
+        if short:
+            told = "; ".join(f"{v.rule}: {v.asked} asked, {v.found} left" for v in short)
+            raise Refused("no_room", f"host {self.host}: {told}", host=self.host)
+
+    def _make(self, request: CreateOnHost, undo: ExitStack) -> None:
+        vm = request.record
+        boot, backing, format_ = self._image_files(request)
+        undo.callback(self.volumes.remove, vm.tenant, vm.uuid)
+        disk = self.volumes.create(vm.tenant, vm.uuid, size_gib=vm.disk_gib, backing=backing, format=format_)
+        documents = seed.files(vm, request.network, ssh_keys=request.ssh_keys, user_data=request.user_data)
+        seed_path = self.volumes.write_seed(vm.tenant, vm.uuid, documents)
+        for nic in vm.nics:
+            undo.callback(self.hypervisor.release_address, nic)
+            self.hypervisor.reserve_address(nic, vm.name)
+        plan = DomainPlan(
+            vm,
+            (DiskFile(disk, "qcow2"), DiskFile(seed_path, "raw", readonly=True)),
+            request.accelerator,
+            {nic.network: nic.network for nic in vm.nics},
+            f"{CONSOLE_LOGS}/{vm.uuid}.console.log",
+            boot,
+        )
+        undo.callback(self._remove_domain, vm.uuid)
+        self.hypervisor.define(domain_xml.build(plan))
+
+    def _image_files(self, request: CreateOnHost) -> tuple[KernelBoot | None, str | None, str]:
+        image = request.image
+        if isinstance(image, KernelImage):
+            paths = self.volumes.image_path(image.kernel), self.volumes.image_path(image.initrd)
+            return KernelBoot(*paths, image.cmdline), None, "qcow2"
+        return None, self.volumes.image_path(image.sha256), image.format
+
+    def _own_domain(self, uuid: str) -> Domain:
+        for domain in self.hypervisor.report().domains:
+            if domain.uuid == uuid and domain.record is not None:
+                return domain
+        raise NotFound("vm_not_found", f"no VM {uuid} on host {self.host}", vm=uuid)
+
+    def _remove(self, vm: Record) -> list[str]:
+        removed = [f"domain {vm.domain}"] if self._remove_domain(vm.uuid) else []
+        for nic in vm.nics:
+            self.hypervisor.release_address(nic)
+        return removed + self.volumes.remove(vm.tenant, vm.uuid)
+
+    def _remove_domain(self, uuid: str) -> bool:
+        try:
+            if self.hypervisor.state(uuid) not in ("stopped", "crashed"):
+                self.hypervisor.destroy(uuid)
+            self.hypervisor.undefine(uuid)
+        except NotFound:
+            return False
+        return True
+
+    def _start(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
+        if domain.state in ("running", "paused"):
+            return {"changed": False}
+        self.hypervisor.start(domain.uuid)
+        return {"changed": True}
+
+    def _stop(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
+        if domain.state in ("stopped", "crashed"):
+            return {"changed": False, "rungs": []}
+        if domain.state == "paused" and not request.hard:
+            self.hypervisor.resume(domain.uuid)
+        steps = stop_ladder.rungs(self.hypervisor, request.ladder, hard=request.hard)
+        return {
+            "changed": True,
+            "rungs": stop_ladder.descend(self.hypervisor, domain.uuid, steps, self.clock),
+        }
+
+    def _restart(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
+        done = self._stop(request, domain)
+        self.hypervisor.start(domain.uuid)
+        return {**done, "changed": True}
+
+    def _pause(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
+        _require(domain, "running", "paused", verb="pause")
+        if domain.state == "running":
+            self.hypervisor.suspend(domain.uuid)
+        return {"changed": domain.state == "running"}
+
+    def _resume(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
+        _require(domain, "running", "paused", verb="resume")
+        if domain.state == "paused":
+            self.hypervisor.resume(domain.uuid)
+        return {"changed": domain.state == "paused"}
+
+    def _delete(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
+        with self.lock():
+            vm = _record_of(self._own_domain(domain.uuid))
+            if vm.protected:
+                raise Refused("vm_protected", f"{vm.title} is protected; take the protection off first", vm=vm.title)
+            return {"changed": True, "removed": self._remove(vm)}
+
+    def _describe(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
+        """Note, tags and protection: what the record says of itself."""
+        with self.lock():
+            old = _record_of(self._own_domain(domain.uuid))
+            new = replace(old, **_described(request))
+            if new != old:
+                self.hypervisor.write_record(domain.uuid, record.to_xml(new))
+        return {"changed": new != old}
+
+
+_VERBS = {
+    "start": HostVms._start,
+    "stop": HostVms._stop,
+    "restart": HostVms._restart,
+    "pause": HostVms._pause,
+    "resume": HostVms._resume,
+    "delete": HostVms._delete,
+    "note": HostVms._describe,
+    "tag": HostVms._describe,
+    "protect": HostVms._describe,
+}
+
+
+def _described(request: ActOnHost) -> Mapping[str, Any]:
+    values = {"note": request.note, "tags": request.tags, "protected": request.protected}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _steps(request: CreateOnHost) -> list[str]:
+    vm = request.record
+    steps = [
+        f"disk of {vm.disk_gib} GiB from image {vm.image}",
+        "cloud-init seed",
+        *(f"address {nic.address} in network {nic.network} for {nic.mac}" for nic in vm.nics),
+        f"domain {vm.domain} with {vm.vcpus} vCPUs and {vm.memory_mib} MiB",
+    ]
+    return [*steps, "start"] if request.start else steps
+
+
+def _is_called(domain: Domain, name: str) -> bool:
+    vm = _record_of(domain)
+    if is_uuid(name):
+        return vm.uuid == name
+    return name == (vm.title if "/" in name else vm.name)
+
+
+def _record_of(domain: Domain) -> Record:
+    if domain.record is None:
+        raise NotFound("vm_not_found", f"domain {domain.name} is not one of Racksalt's", vm=domain.name)
+    return domain.record
+
+
+def _require(domain: Domain, *states: str, verb: str) -> None:
+    if domain.state not in states:
+        raise Conflict(
+            "vm_state",
+            f"cannot {verb} a VM that is {domain.state}; it has to be {' or '.join(states)}",
+            state=domain.state,
+        )

@@ -1,0 +1,275 @@
+"""The nouns of a rack, as frozen values.
+
+Memory is in MiB, disks in GiB of virtual size, times in seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from racksalt.names import (
+    Count,
+    DottedName,
+    Ipv4,
+    LabelKey,
+    LabelValue,
+    Limit,
+    Mac,
+    Name,
+    Note,
+    Sha256,
+    Subnet,
+    Tag,
+    UserName,
+    Uuid,
+    When,
+)
+from racksalt.shape import Holds, Range
+
+Role = Literal["reader", "member"]
+State = Literal["running", "paused", "stopped", "crashed", "unknown"]
+Labels = Mapping[LabelKey, LabelValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """An amount of what VMs take from a host."""
+
+    vcpus: Count = 0
+    memory_mib: Count = 0
+    disk_gib: Count = 0
+
+    def __add__(self, other: Room) -> Room:
+        return Room(self.vcpus + other.vcpus, self.memory_mib + other.memory_mib, self.disk_gib + other.disk_gib)
+
+    def __sub__(self, other: Room) -> Left:
+        return Left(self.vcpus - other.vcpus, self.memory_mib - other.memory_mib, self.disk_gib - other.disk_gib)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of a :class:`Room`; negative where more is in use than there is."""
+
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overcommit:
+    """How often each unit of a host may be promised."""
+
+    vcpus: Annotated[float, Range(0.1, 64)] = 4.0
+    memory: Annotated[float, Range(0.1, 8)] = 1.0
+    disk: Annotated[float, Range(0.1, 16)] = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RoomPolicy:
+    """What of a host may be given to VMs: ``int((total - reserve) * overcommit)``, at most ``cap``."""
+
+    reserve: Room = field(default_factory=Room)
+    overcommit: Overcommit = field(default_factory=Overcommit)
+    cap: Mapping[Literal["vcpus", "memory_mib", "disk_gib"], Count] = field(default_factory=dict)
+    vm_overhead_mib: Count = 64
+
+
+@dataclass(frozen=True, slots=True)
+class HostConfig:
+    """A host as the rack's files know it."""
+
+    name: Name
+    enabled: bool = True
+    reason: Note = ""
+    labels: Labels = field(default_factory=dict)
+    accelerator: Literal["kvm", "qemu"] = "kvm"
+    room: RoomPolicy = field(default_factory=RoomPolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class Flavor:
+    """A size under a name; ``labels`` are what a host must carry to take it."""
+
+    name: DottedName
+    vcpus: Annotated[int, Range(1, 512)]
+    memory_mib: Annotated[int, Range(16, 16 * 1024 * 1024)]
+    disk_gib: Annotated[int, Range(1, 64 * 1024)]
+    labels: Labels = field(default_factory=dict)
+
+    @property
+    def room(self) -> Room:
+        return Room(self.vcpus, self.memory_mib, self.disk_gib)
+
+
+@dataclass(frozen=True, slots=True)
+class DiskImage:
+    """A disk that a VM starts from as a thin copy; ``sha256`` names its file in the image store."""
+
+    name: DottedName
+    kind: Literal["disk"]
+    sha256: Sha256
+    format: Literal["qcow2", "raw"]
+    min_disk_gib: Annotated[int, Range(1, 64 * 1024)] = 1
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelImage:
+    """A kernel and an initramfs that a VM boots directly, with an empty disk beside them."""
+
+    name: DottedName
+    kind: Literal["kernel"]
+    kernel: Sha256
+    initrd: Sha256
+    cmdline: Annotated[str, Holds(lambda text: text.isprintable() and len(text) < 2000, "one line")] = ""
+    min_disk_gib: Annotated[int, Range(1, 64 * 1024)] = 1
+    kernel_url: str = ""
+    initrd_url: str = ""
+
+
+Image = DiskImage | KernelImage
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network with outward NAT, the same on each host; addresses are unique in the whole rack."""
+
+    name: Name
+    subnet: Subnet
+    gateway: Ipv4
+    pool_first: Ipv4
+    pool_last: Ipv4
+    kind: Literal["nat"] = "nat"
+    dns: tuple[Ipv4, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Defaults for a create, under one name."""
+
+    name: DottedName
+    flavor: DottedName
+    image: DottedName
+    network: Name | None = None
+    user_data: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The most that a tenant may have; -1 is unlimited."""
+
+    vms: Limit = 10
+    vcpus: Limit = 20
+    memory_mib: Limit = 10240
+    disk_gib: Limit = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A namespace with its quota."""
+
+    name: Name
+    description: Note = ""
+    quota: Quota = field(default_factory=Quota)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A login, its role in each tenant, and whether it is the rack's operator."""
+
+    name: UserName
+    tenants: Mapping[Name, Role] = field(default_factory=dict)
+    operator: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """A network card with its planned address."""
+
+    network: Name
+    mac: Mac
+    address: Ipv4
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a VM is: kept in the ``<metadata>`` of its domain, and nowhere else.
+
+    ``generation`` rises with each change of where or what it is; ``request_id`` is the create that made it.
+    """
+
+    rack: Name
+    uuid: Uuid
+    tenant: Name
+    name: Name
+    host: Name
+    flavor: DottedName
+    image: DottedName
+    created_at: When
+    vcpus: Count
+    memory_mib: Count
+    disk_gib: Count
+    nics: tuple[Nic, ...] = ()
+    tags: tuple[Tag, ...] = ()
+    anti_affinity: Name | None = None
+    note: Note = ""
+    protected: bool = False
+    generation: Annotated[int, Range(1, 10**9)] = 1
+    request_id: Uuid | None = None
+
+    @property
+    def title(self) -> str:
+        """The VM as people write it: ``tenant/name``."""
+        return f"{self.tenant}/{self.name}"
+
+    @property
+    def domain(self) -> str:
+        """Its libvirt name; a dot is in no name, so two VMs never meet here."""
+        return f"{self.tenant}.{self.name}"
+
+    @property
+    def room(self) -> Room:
+        return Room(self.vcpus, self.memory_mib, self.disk_gib)
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """One domain as libvirt on its host shows it; ``record`` is ``None`` for what Racksalt did not make."""
+
+    uuid: Uuid
+    name: str
+    state: State
+    vcpus: Count
+    memory_mib: Count
+    disk_gib: Count
+    record: Record | None = None
+
+    @property
+    def room(self) -> Room:
+        return Room(self.vcpus, self.memory_mib, self.disk_gib)
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """All that one bulk read of a host tells."""
+
+    host: Name
+    total: Room
+    domains: tuple[Domain, ...] = ()
+    hypervisor: str = ""
+    read_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Room, a name and addresses held for a VM that is being made on ``record.host``.
+
+    ``settled_at`` is set when the host confirmed it: readers whose look at the host began earlier
+    still have to count it.
+    """
+
+    record: Record
+    deadline: float
+    settled_at: float | None = None

@@ -1,0 +1,96 @@
+"""What names, notes and labels may look like, for the rack's files and for every request alike."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import uuid
+from typing import Annotated
+
+from racksalt.shape import Holds, Matches, Range
+
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+
+#: Names of VMs, tenants, hosts, networks: one DNS label.
+Name = Annotated[str, Matches(LABEL, f"a name like {LABEL}")]
+
+#: Names of flavors, images and profiles may hold dots, like ``m1.tiny``.
+DottedName = Annotated[str, Matches(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", "a name like m1.tiny")]
+
+#: Names of users: what HTTP basic files and shells agree on.
+UserName = Annotated[str, Matches(r"[a-z0-9]([a-z0-9._-]{0,30}[a-z0-9])?", "a user name like alice-2")]
+
+#: ``salt-run`` is called as ``root`` or ``sudo_alice``; the pattern may end in ``*``.
+ShellUser = Annotated[str, Matches(r"[a-z_][a-z0-9_-]{0,40}\*?", "a shell user like root or sudo_*")]
+
+Tag = Annotated[str, Matches(r"[a-z0-9]([a-z0-9_.:=-]{0,61}[a-z0-9])?", "a tag like role=web")]
+LabelKey = Annotated[str, Matches(r"[a-z0-9]([a-z0-9_./-]{0,61}[a-z0-9])?", "a label key like zone")]
+LabelValue = Annotated[str, Matches(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", "a label value")]
+Sha256 = Annotated[str, Matches(r"[0-9a-f]{64}", "a SHA-256 in hex")]
+Uuid = Annotated[str, Matches(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "a UUID in lower case")]
+
+
+def _is_printable(text: str) -> bool:
+    return all(character == "\n" or character.isprintable() for character in text)
+
+
+def _is_private_mac(text: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", text) is not None and int(text[:2], 16) & 3 == 2
+
+
+def _is_ipv4(text: str) -> bool:
+    return re.fullmatch(r"\d{1,3}(\.\d{1,3}){3}", text) is not None and all(
+        int(part) < 256 and part == str(int(part)) for part in text.split(".")
+    )
+
+
+def _is_network(text: str) -> bool:
+    address, _, prefix = text.partition("/")
+    if not (_is_ipv4(address) and prefix.isdigit() and 8 <= int(prefix) <= 30):
+        return False
+    try:
+        ipaddress.IPv4Network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_uuid(text: str) -> bool:
+    """Whether ``text`` is a UUID as libvirt prints it."""
+    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None
+
+
+def new_uuid() -> str:
+    """A fresh random UUID."""
+    return str(uuid.uuid4())
+
+
+#: Up to 4,096 characters that a terminal and XML can show.
+Note = Annotated[
+    str,
+    Holds(lambda text: len(text) <= 4096, "at most 4096 characters"),
+    Holds(_is_printable, "printable characters and newlines"),
+]
+
+#: A locally administered unicast address: the low two bits of the first octet are ``10``.
+Mac = Annotated[str, Holds(_is_private_mac, "a local MAC in lower case, like 52:54:00:12:34:56")]
+
+Ipv4 = Annotated[str, Holds(_is_ipv4, "an IPv4 address")]
+Subnet = Annotated[str, Holds(_is_network, "an IPv4 network from /8 to /30, like 10.80.0.0/20")]
+
+#: A limit; -1 is unlimited.
+Limit = Annotated[int, Range(-1, 10**9)]
+Count = Annotated[int, Range(0, 10**9)]
+
+#: Whole seconds since the epoch.
+When = Annotated[int, Range(0, 10**11)]
+
+#: One line of an authorized_keys file, without options.
+SshKey = Annotated[
+    str,
+    Matches(
+        r"(ssh-(rsa|ed25519)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
+        r" [A-Za-z0-9+/]{40,8000}={0,3}( [A-Za-z0-9@._+-]{1,100})?",
+        "a public key like 'ssh-ed25519 AAAA… name'",
+    ),
+]

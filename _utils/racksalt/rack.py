@@ -1,0 +1,102 @@
+"""The rack as its writer sees it: the files, the hosts, the claims."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from racksalt import settings, shape
+from racksalt.errors import BadInput, RacksaltError
+from racksalt.host_requests import PurgeOnHost
+from racksalt.inventory import HostView, Inventory
+from racksalt.model import Claim, HostConfig, HostReport
+from racksalt.ports import Answer, Claims, Clock, Fleet, LastKnown, RackFiles, Silent
+from racksalt.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: How long a bulk read of the hosts may take.
+READ_TIMEOUT_S = 10.0
+#: A host may begin a create until so long after its claim was written.
+CLAIM_S = 60.0
+#: A create that began in time has surely ended, one way or the other, so long after its deadline.
+CLAIM_GRACE_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rack:
+    """All parts of the rack; each is a port."""
+
+    files: RackFiles
+    fleet: Fleet
+    claims: Claims
+    last_known: LastKnown
+    clock: Clock
+
+    def settings(self) -> Settings:
+        """The rack's files as they are now: nothing is decided on yesterday's."""
+        return settings.load(self.files)
+
+    def inventory(self, current: Settings) -> Inventory:
+        """Every host in one bulk read, silent ones by their last report, and the claims.
+
+        The claims are read after the hosts: one that is settled meanwhile is seen in either.
+        """
+        began = self.clock.now()
+        answers = self.fleet.ask(list(current.hosts), "rack_host.report", {}, timeout_s=READ_TIMEOUT_S)
+        known = self.last_known.read()
+        hosts = {
+            name: self._view(config, answers[name], known.get(name), began) for name, config in current.hosts.items()
+        }
+        return Inventory(current.rack, hosts, tuple(self.claims.all()))
+
+    def tidy_claims(self, inventory: Inventory) -> None:
+        """End what is past its time: seen in a report since, or never answered and now looked up on its host."""
+        now = self.clock.now()
+        counting = {record.uuid for record in inventory.in_flight()}
+        for claim in inventory.claims:
+            if claim.settled_at is not None:
+                if claim.record.uuid not in counting and now > claim.settled_at + CLAIM_GRACE_S:
+                    self.claims.remove(claim.record.uuid)
+            elif now > claim.deadline + CLAIM_GRACE_S:
+                self._look_up(claim, inventory)
+
+    def give_up(self, claim: Claim) -> None:
+        """Remove what the create may have left on its host; the claim ends when the host says so."""
+        answer = self._purge(claim)
+        if not isinstance(answer, (Silent, RacksaltError)):
+            self.claims.remove(claim.record.uuid)
+
+    def _look_up(self, claim: Claim, inventory: Inventory) -> None:
+        view = inventory.hosts.get(claim.record.host)
+        if view is None or not view.answers or view.report is None:
+            return
+        if any(domain.uuid == claim.record.uuid for domain in view.report.domains):
+            self.claims.remove(claim.record.uuid)
+        else:
+            self.give_up(claim)
+
+    def _purge(self, claim: Claim) -> Answer:
+        request = {"request": shape.plain(PurgeOnHost(claim.record))}
+        host = claim.record.host
+        return self.fleet.ask([host], "rack_vm.purge", request, timeout_s=READ_TIMEOUT_S)[host]
+
+    def _view(self, config: HostConfig, answer: Answer, known: HostReport | None, began: float) -> HostView:
+        if isinstance(answer, Silent):
+            return HostView(config, known, False, f"silent for {answer.waited_s} s")
+        if isinstance(answer, RacksaltError):
+            return HostView(config, known, False, answer.detail)
+        try:
+            report = shape.parse(HostReport, answer)
+        except BadInput as error:
+            return HostView(config, known, False, f"answers what cannot be read: {error.detail[:200]}")
+        report = replace(report, host=config.name, read_at=began)
+        self.last_known.write(report)
+        return HostView(config, report, True)
+
+
+def silent_hosts(inventory: Inventory, names: Iterable[str] | None = None) -> dict[str, str]:
+    """The hosts that do not answer, each with what is known of it."""
+    chosen = inventory.hosts if names is None else {name: inventory.hosts[name] for name in names}
+    return {name: view.error for name, view in chosen.items() if not view.answers}

@@ -1,0 +1,113 @@
+"""The VMs of the whole rack: find them, show them, change them. Creating is in :mod:`racksalt.vm_create`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from racksalt import access, inventory, shape
+from racksalt.access import Caller
+from racksalt.errors import NotFound, RacksaltError, Unavailable
+from racksalt.host_requests import ActOnHost, Ladder
+from racksalt.inventory import Inventory, Vm
+from racksalt.names import is_uuid
+from racksalt.ports import Silent
+from racksalt.rack import Rack, silent_hosts
+from racksalt.rack_requests import ActOnVm, ListVms, ShowVm
+from racksalt.settings import Settings
+
+_QUICK_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RackVms:
+    """What a caller can see and do with VMs that exist."""
+
+    rack: Rack
+
+    def list(self, caller: Caller, asked: ListVms, settings: Settings) -> dict[str, Any]:
+        """The VMs that the caller may see; the operator is also told which hosts are silent."""
+        tenants = access.visible_tenants(caller, asked.tenant, settings)
+        if asked.host is not None:
+            access.require_operator(caller)
+        seen = self.rack.inventory(settings)
+        found = [vm for vm in seen.vms() if vm.record.tenant in tenants and _matches(vm, asked)]
+        listed: dict[str, Any] = {"vms": [shown(caller, vm) for vm in found]}
+        if caller.operator:
+            listed["silent_hosts"] = silent_hosts(seen)
+        return listed
+
+    def show(self, caller: Caller, asked: ShowVm, settings: Settings) -> dict[str, Any]:
+        """One VM."""
+        return shown(caller, find(caller, asked.name, asked.tenant, settings, self.rack.inventory(settings)))
+
+    def act(self, caller: Caller, asked: ActOnVm, settings: Settings) -> dict[str, Any]:
+        """One change, carried out by the VM's own host."""
+        vm = find(caller, asked.name, asked.tenant, settings, self.rack.inventory(settings))
+        access.require_member(caller, vm.record.tenant)
+        host = vm.record.host
+        if not vm.host_answers:
+            raise _host_silent(caller, host)
+        request = ActOnHost(
+            vm.record.uuid, asked.verb, asked.hard, asked.ladder, asked.note, asked.tags, asked.protected
+        )
+        arguments = {"request": shape.plain(request), "test": asked.test}
+        answer = self.rack.fleet.ask([host], "rack_vm.act", arguments, timeout_s=_patience(asked))[host]
+        if isinstance(answer, Silent):
+            raise _host_silent(caller, host)
+        if isinstance(answer, RacksaltError):
+            raise for_caller(caller, answer, host)
+        return {"vm": vm.record.title, **answer, **({"test": True} if asked.test else {})}
+
+
+def find(caller: Caller, name: str, tenant: str | None, settings: Settings, seen: Inventory) -> Vm:
+    """The VM behind a reference; what is not the caller's is answered as if it did not exist."""
+    visible = access.visible_tenants(caller, tenant, settings)
+    vms = [vm for vm in seen.vms() if vm.record.tenant in visible]
+    if is_uuid(name):
+        found = [vm for vm in vms if vm.record.uuid == name]
+    elif "/" in name:
+        found = [vm for vm in vms if vm.record.title == name]
+    else:
+        own = access.acting_tenant(caller, tenant, settings, changes=False)
+        found = [vm for vm in vms if vm.record.tenant == own and vm.record.name == name]
+    if not found:
+        raise NotFound("vm_not_found", f"no VM {name!r}", vm=name)
+    return found[0]
+
+
+def shown(caller: Caller, vm: Vm) -> dict[str, Any]:
+    """A VM as this caller may see it."""
+    return inventory.for_operator(vm) if caller.operator else vm.as_dict()
+
+
+def for_caller(caller: Caller, error: RacksaltError, host: str) -> RacksaltError:
+    """A host's error; only the operator learns which host it was and what it said of itself."""
+    if caller.operator or error.code in _FOR_EVERYBODY:
+        return error
+    return Unavailable("host_failed", "the VM's host could not do it; the operator can see why")
+
+
+_FOR_EVERYBODY = ("vm_state", "vm_protected", "vm_not_found", "bad_input")
+
+
+def _host_silent(caller: Caller, host: str) -> Unavailable:
+    if caller.operator:
+        return Unavailable("host_silent", f"host {host} does not answer; what it did is not known", host=host)
+    return Unavailable("host_silent", "the VM's host does not answer; try again later")
+
+
+def _patience(asked: ActOnVm) -> float:
+    ladder: Ladder = asked.ladder
+    slow = asked.verb in ("stop", "restart") and not asked.hard
+    return _QUICK_S + (ladder.acpi_s + ladder.ctrl_alt_del_s + ladder.agent_s if slow else 0)
+
+
+def _matches(vm: Vm, asked: ListVms) -> bool:
+    record = vm.record
+    return (
+        (asked.tag is None or asked.tag in record.tags)
+        and (asked.host is None or asked.host == record.host)
+        and (asked.state is None or asked.state == vm.state)
+        and (asked.q is None or asked.q in record.name)
+    )

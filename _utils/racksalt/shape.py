@@ -1,0 +1,243 @@
+"""Plain data (from YAML, JSON or the bus) into frozen dataclasses, once, at the edge.
+
+The dataclass is the schema: its field types say what is allowed. Supported are ``str``, ``int``, ``float``,
+``bool``, ``Literal``, ``X | None``, ``tuple[X, ...]``, ``Mapping[K, X]`` and other dataclasses, each with
+rules in ``Annotated``. In a mapping to a dataclass with a ``name`` field, the key is the name.
+
+Standard library only, as the hosts use it too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from racksalt.errors import BadInput
+
+T = TypeVar("T")
+Path = tuple[str | int, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong: where, what was found, what is allowed."""
+
+    path: Path
+    found: str
+    allowed: str
+
+    def __str__(self) -> str:
+        return f"{dotted(self.path)}: found {self.found}, allowed: {self.allowed}"
+
+    def as_dict(self) -> dict[str, str]:
+        return {"field": dotted(self.path), "found": self.found, "allowed": self.allowed}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Matches:
+    """The whole text matches this pattern."""
+
+    pattern: str
+    says: str
+
+    def broken_by(self, value: Any) -> bool:
+        return re.fullmatch(self.pattern, value) is None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Range:
+    """The number is at least ``low`` and at most ``high``."""
+
+    low: float
+    high: float
+
+    @property
+    def says(self) -> str:
+        return f"{self.low} to {self.high}"
+
+    def broken_by(self, value: Any) -> bool:
+        return not self.low <= value <= self.high
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Holds:
+    """A named predicate holds."""
+
+    test: Callable[[Any], bool]
+    says: str
+
+    def broken_by(self, value: Any) -> bool:
+        return not self.test(value)
+
+
+def dotted(path: Path) -> str:
+    """A path as people write it: ``tenants.acme.quota.vms``."""
+    return ".".join(str(part) for part in path) or "(whole)"
+
+
+def shown(value: Any) -> str:
+    """A found value, short enough for a message and without control characters."""
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def parse(kind: type[T], data: Any, *, path: Path = ()) -> T:
+    """``data`` as a ``kind``, or :class:`BadInput` with every problem in ``problems``."""
+    problems: list[Problem] = []
+    value = read(kind, data, path, problems)
+    refuse(problems)
+    return value  # type: ignore[no-any-return]  # read() is typed by a run-time value
+
+
+def refuse(problems: list[Problem]) -> None:
+    """Raise one :class:`BadInput` for all problems, if there are any."""
+    if problems:
+        raise BadInput("; ".join(map(str, problems)), problems=[problem.as_dict() for problem in problems])
+
+
+def read(kind: Any, data: Any, path: Path, problems: list[Problem]) -> Any:
+    """``data`` as a ``kind``; what is wrong is appended to ``problems`` and ``None`` returned."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return _read_ruled(kind, data, path, problems)
+    if origin in (Union, types.UnionType):
+        return _read_union(kind, data, path, problems)
+    if origin is Literal:
+        return _read_choice(get_args(kind), data, path, problems)
+    if origin is tuple:
+        return _read_list(get_args(kind)[0], data, path, problems)
+    if origin is not None and issubclass(origin, Mapping):
+        key_kind, inner = get_args(kind)
+        return _read_mapping(key_kind, inner, data, path, problems)
+    if dataclasses.is_dataclass(kind):
+        return _read_dataclass(kind, data, path, problems)
+    return _read_scalar(kind, data, path, problems)
+
+
+def plain(value: Any) -> Any:
+    """The reverse of :func:`parse`: dataclasses, tuples and mappings as dicts and lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    return value
+
+
+def _read_ruled(kind: Any, data: Any, path: Path, problems: list[Problem]) -> Any:
+    inner, *rules = get_args(kind)
+    before = len(problems)
+    value = read(inner, data, path, problems)
+    if len(problems) > before:
+        return None
+    for rule in rules:
+        if rule.broken_by(value):
+            problems.append(Problem(path, shown(data), rule.says))
+            return None
+    return value
+
+
+def _read_union(kind: Any, data: Any, path: Path, problems: list[Problem]) -> Any:
+    """``X | None``, or several dataclasses told apart by their ``kind``."""
+    if data is None and type(None) in get_args(kind):
+        return None
+    parts = [part for part in get_args(kind) if part is not type(None)]
+    if len(parts) == 1:
+        return read(parts[0], data, path, problems)
+    by_kind = {get_args(_fields(part)["kind"][1])[0]: part for part in parts}
+    found = data.get("kind") if isinstance(data, Mapping) else data
+    if not isinstance(found, str) or found not in by_kind:
+        problems.append(Problem((*path, "kind"), shown(found), " | ".join(by_kind)))
+        return None
+    return read(by_kind[found], data, path, problems)
+
+
+def _read_choice(choices: tuple[Any, ...], data: Any, path: Path, problems: list[Problem]) -> Any:
+    for choice in choices:
+        if data == choice and isinstance(data, type(choice)):
+            return choice
+    problems.append(Problem(path, shown(data), " | ".join(map(str, choices))))
+    return None
+
+
+def _read_list(inner: Any, data: Any, path: Path, problems: list[Problem]) -> Any:
+    if not isinstance(data, (list, tuple)):
+        problems.append(Problem(path, shown(data), "a list"))
+        return None
+    return tuple(read(inner, item, (*path, index), problems) for index, item in enumerate(data))
+
+
+def _read_mapping(key_kind: Any, inner: Any, data: Any, path: Path, problems: list[Problem]) -> Any:
+    if not isinstance(data, Mapping):
+        problems.append(Problem(path, shown(data), "a mapping"))
+        return None
+    named = _is_named(inner)
+    result = {}
+    for key, item in data.items():
+        name = read(key_kind, key, (*path, key), problems)
+        if named and isinstance(item, Mapping) and "name" not in item:
+            item = {**item, "name": name}
+        elif named and item is None:
+            item = {"name": name}
+        result[name] = read(inner, item, (*path, key), problems)
+    return result
+
+
+def _is_named(kind: Any) -> bool:
+    parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return all(dataclasses.is_dataclass(part) and "name" in _fields(cast(Hashable, part)) for part in parts)
+
+
+def _read_dataclass(kind: Any, data: Any, path: Path, problems: list[Problem]) -> Any:
+    if isinstance(data, kind):
+        return data
+    if not isinstance(data, Mapping):
+        problems.append(Problem(path, shown(data), "a mapping"))
+        return None
+    before = len(problems)
+    fields = _fields(kind)
+    problems.extend(_unknown_keys(fields, data, path))
+    values = {}
+    for name, (field, field_kind) in fields.items():
+        if name in data:
+            values[name] = read(field_kind, data[name], (*path, name), problems)
+        elif _is_required(field):
+            problems.append(Problem((*path, name), "nothing", "a value; it is required"))
+    return None if len(problems) > before else kind(**values)
+
+
+def _unknown_keys(fields: Mapping[str, Any], data: Mapping[Any, Any], path: Path) -> Iterator[Problem]:
+    for key in data:
+        if key not in fields:
+            yield Problem((*path, str(key)[:80]), "an unknown key", " | ".join(fields))
+
+
+_SCALARS: dict[type, tuple[str, tuple[type, ...]]] = {
+    str: ("text", (str,)),
+    int: ("a whole number", (int,)),
+    float: ("a number", (int, float)),
+    bool: ("true | false", (bool,)),
+}
+
+
+def _read_scalar(kind: Any, data: Any, path: Path, problems: list[Problem]) -> Any:
+    says, accepted = _SCALARS[kind]
+    if not isinstance(data, accepted) or (isinstance(data, bool) and kind is not bool):
+        problems.append(Problem(path, shown(data), says))
+        return None
+    return kind(data)
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+@cache
+def _fields(kind: Any) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: (field, hints[field.name]) for field in dataclasses.fields(kind)}

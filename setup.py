@@ -1,0 +1,4 @@
+# The project is described in pyproject.toml; this file lets older tools find it.
+from setuptools import setup
+
+setup()

@@ -1,0 +1,216 @@
+"""Creating a VM on a whole fake rack: what is held, what is made, and what stays when a step fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from racksalt.access import Caller, identify
+from racksalt.errors import BadInput, Conflict, Denied, NotFound, RacksaltError, Refused, Unavailable
+from racksalt.rack_requests import ActOnVm, CreateVm, ListVms, ShowVm
+from racksalt.rack_vms import RackVms
+from racksalt.vm_create import VmCreate
+from tests.fakes import FakeRack, fake_rack
+
+
+def create(rack: FakeRack, user: str = "alice", name: str = "web1", **asked: Any) -> dict[str, Any]:
+    settings = rack.rack.settings()
+    request = CreateVm(name, **{"flavor": "m1.tiny", "image": "tiny", **asked})
+    return VmCreate(rack.rack).create(caller(rack, user), request, settings)
+
+
+def caller(rack: FakeRack, user: str) -> Caller:
+    return identify(user, rack.rack.settings())
+
+
+def test_a_created_vm_runs_and_is_listed() -> None:
+    rack = fake_rack()
+    made = create(rack)
+    assert made["changed"] and made["vm"]["state"] == "running"
+    listed = RackVms(rack.rack).list(caller(rack, "alice"), ListVms(), rack.rack.settings())
+    assert [vm["name"] for vm in listed["vms"]] == ["web1"]
+    assert listed["vms"][0]["uuid"] == made["vm"]["uuid"]
+
+
+def test_a_tenant_is_not_told_hosts() -> None:
+    rack = fake_rack()
+    assert "host" not in create(rack)["vm"]
+    assert create(rack, "root", "acme/web2")["vm"]["host"] in rack.hosts
+
+
+@pytest.mark.parametrize("step", ["create", "write_seed", "reserve_address", "define", "start"])
+def test_a_failed_step_leaves_nothing_and_the_name_is_free_again(step: str) -> None:
+    rack = fake_rack(hosts=1)
+    host = rack.hosts["h1"]
+
+    def fail(found: str) -> None:
+        if found == step:
+            raise Refused("disk_failed", "no space left on device")
+
+    host.hypervisor.fault = host.volumes.fault = fail
+    with pytest.raises(Unavailable) as told:
+        create(rack)
+    assert told.value.code == "host_failed"
+    assert rack.vms_on_hosts() == [] and rack.leftovers() == []
+    host.hypervisor.fault = host.volumes.fault = lambda found: None
+    assert create(rack)["changed"]
+
+
+def test_the_next_host_is_taken_when_the_first_one_fails() -> None:
+    rack = fake_rack(hosts=2)
+    rack.hosts["h1"].volumes.missing = frozenset({"1" * 64})
+    assert create(rack, "root", "acme/web1")["vm"]["host"] == "h2"
+
+
+def test_a_name_in_use_is_a_conflict() -> None:
+    rack = fake_rack()
+    create(rack)
+    with pytest.raises(Conflict) as told:
+        create(rack)
+    assert told.value.code == "name_in_use"
+    create(rack, "bob")
+
+
+def test_a_silent_host_holds_what_was_claimed_until_it_is_looked_up() -> None:
+    rack = fake_rack(hosts=1)
+    rack.hosts["h1"].loses_returns = True
+
+    def answers_reports(host: str, function: str) -> None:
+        rack.hosts[host].loses_returns = function == "rack_vm.create"
+
+    rack.fleet.before = answers_reports
+    with pytest.raises(Unavailable) as told:
+        create(rack)
+    assert told.value.code == "host_silent"
+    with pytest.raises(Conflict):
+        create(rack)
+    rack.fleet.before = lambda host, function: None
+    rack.hosts["h1"].loses_returns = False
+    rack.clock.sleep(600)
+    create(rack, name="web2")
+    assert rack.vms_on_hosts() == ["acme.web1", "acme.web2"]
+    assert all(claim.settled_at for claim in rack.claims.all())
+
+
+def test_a_claim_whose_host_never_made_it_is_purged() -> None:
+    rack = fake_rack(hosts=1)
+
+    def falls_silent(host: str, function: str) -> None:
+        rack.hosts[host].silent = function == "rack_vm.create"
+
+    rack.fleet.before = falls_silent
+    with pytest.raises(Unavailable):
+        create(rack)
+    rack.fleet.before = lambda host, function: None
+    rack.hosts["h1"].silent = False
+    rack.clock.sleep(600)
+    create(rack, name="web2")
+    create(rack)
+    assert rack.vms_on_hosts() == ["acme.web1", "acme.web2"]
+
+
+def test_a_quota_refuses_with_its_numbers() -> None:
+    rack = fake_rack(**{"tenants.yaml": {"tenants": {"acme": {"quota": {"vms": 1}}, "beta": {}}}})
+    create(rack)
+    with pytest.raises(Denied) as told:
+        create(rack, name="web2")
+    assert told.value.code == "quota_exceeded"
+    assert told.value.facts["limits"] == [{"what": "vms", "limit": 1, "used": 1, "asked": 1}]
+
+
+def test_a_full_rack_tells_numbers_to_the_operator_and_counts_to_a_tenant() -> None:
+    rack = fake_rack(hosts=2)
+    for host in rack.hosts.values():
+        host.hypervisor.total = host.hypervisor.total.__class__(1, 100, 1)
+    with pytest.raises(Refused) as told:
+        create(rack)
+    assert told.value.facts == {"refused_by_rule": {"memory": 2}}
+    assert "h1" not in told.value.detail
+    with pytest.raises(Refused) as told:
+        create(rack, "root", "acme/web1")
+    assert {item["host"] for item in told.value.facts["refusals"]} == {"h1", "h2"}
+
+
+def test_anti_affinity_spreads_and_then_refuses() -> None:
+    rack = fake_rack(hosts=2)
+    hosts = {create(rack, "root", f"acme/db{n}", anti_affinity="db")["vm"]["host"] for n in (1, 2)}
+    assert hosts == {"h1", "h2"}
+    with pytest.raises(Refused) as told:
+        create(rack, name="db3", anti_affinity="db")
+    assert told.value.facts["refused_by_rule"] == {"anti_affinity": 2}
+
+
+def test_the_same_request_id_is_the_same_vm() -> None:
+    rack = fake_rack()
+    wanted = "0b5f2f40-4a4e-4b0e-9d2c-0b8f9f1d2c3e"
+    first = create(rack, request_id=wanted)
+    again = create(rack, request_id=wanted)
+    assert not again["changed"] and again["vm"]["uuid"] == first["vm"]["uuid"]
+
+
+def test_a_test_run_changes_nothing() -> None:
+    rack = fake_rack()
+    plan = create(rack, test=True)
+    assert plan["test"] and plan["steps"]
+    assert rack.vms_on_hosts() == [] and not rack.claims.held
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"flavor": "m9.none"}, "flavor_unknown"),
+        ({"image": "none"}, "image_unknown"),
+        ({"network": "none"}, "network_unknown"),
+        ({"profile": "none"}, "profile_unknown"),
+        ({"flavor": None}, "flavor_missing"),
+        ({"mac": "52:54:00:00:00:01"}, "bad_input"),
+    ],
+)
+def test_unknown_names_are_refused(asked: dict[str, Any], code: str) -> None:
+    rack = fake_rack()
+    with pytest.raises(BadInput) as told:
+        create(rack, **asked)
+    assert told.value.code == code
+    assert rack.vms_on_hosts() == [] and rack.leftovers() == []
+
+
+@pytest.mark.parametrize("reference", ["beta/db1", "beta/none", "zeta/none"])
+def test_what_is_not_ones_own_does_not_exist(reference: str) -> None:
+    rack = fake_rack()
+    made = create(rack, "bob", "db1")
+    for asked in (reference, made["vm"]["uuid"]):
+        with pytest.raises(NotFound) as told:
+            RackVms(rack.rack).show(caller(rack, "alice"), ShowVm(asked), rack.rack.settings())
+        assert (told.value.code, told.value.detail) == ("vm_not_found", f"no VM {asked!r}")
+
+
+def test_a_reader_may_look_and_not_touch() -> None:
+    rack = fake_rack()
+    create(rack)
+    vms, settings = RackVms(rack.rack), rack.rack.settings()
+    assert vms.show(caller(rack, "carol"), ShowVm("web1", tenant="acme"), settings)["name"] == "web1"
+    with pytest.raises(Denied) as told:
+        vms.act(caller(rack, "carol"), ActOnVm("web1", "stop", tenant="acme"), settings)
+    assert told.value.code == "role_reader"
+
+
+def test_a_user_of_two_tenants_has_to_say_which() -> None:
+    rack = fake_rack()
+    with pytest.raises(BadInput) as told:
+        create(rack, "carol")
+    assert told.value.code == "tenant_ambiguous"
+    assert create(rack, "carol", tenant="beta")["vm"]["tenant"] == "beta"
+
+
+def test_a_silent_host_blocks_nobody() -> None:
+    rack = fake_rack()
+    create(rack)
+    rack.hosts["h1"].silent = True
+    listed = RackVms(rack.rack).list(caller(rack, "root"), ListVms(), rack.rack.settings())
+    assert list(listed["silent_hosts"]) == ["h1"]
+    assert [vm["state"] for vm in listed["vms"]] == ["unknown"]
+    assert create(rack, "root", "acme/web2")["vm"]["host"] != "h1"
+    with pytest.raises(RacksaltError) as told:
+        RackVms(rack.rack).act(caller(rack, "alice"), ActOnVm("web1", "start"), rack.rack.settings())
+    assert told.value.code == "host_silent"
