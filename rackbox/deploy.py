@@ -9,7 +9,6 @@ import secrets
 import shutil
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 from rackbox.guests import build as guests
 
+from rackbox_lib.at_once import at_once
 from rackbox_lib.errors import RackboxError
 from rackbox_lib.node import Node
 from rackbox_lib.rack import Rack
@@ -26,6 +26,7 @@ _SERVED = ("_modules", "_states", "_utils", "api-config", "states")
 _SRV = "/srv/racksalt"
 _STAMP = "/var/lib/rackbox-deployed"
 _MINION_CONF = "/etc/salt/minion.d/racksalt.conf"
+_MINION = "# Enrolled in this rack.\nmaster: salt\nautoload_dynamic_modules: false\n"
 _PASSWORDS = "/etc/racksalt/htpasswd"
 _USERS = {"ACME": "alice", "BETA": "bob", "READER": "carol", "OPERATOR": "olivia"}
 
@@ -40,16 +41,16 @@ def deploy(rack: Rack) -> None:
         rack.progress.say(f"rack {rack.name}: deployed already")
         return
     passwords = _passwords(rack)
-    _place_files(rack)
-    rack.progress.say("master: applying its highstate")
-    _apply_master(rack, passwords)
-    rack.progress.say("hosts: starting minions, accepting their keys")
-    _enrol(rack, [node for node in rack.nodes() if node.state() == "running"])
+    if any(node.name == rack.master.name for node in stale):
+        _place_files(rack)
+        rack.progress.say("master: applying its highstate")
+        _apply_master(rack, passwords)
+    _enrol(rack, [node for node in stale if not _exists(node, _MINION_CONF)])
+    _bring_code(rack, stale)
     rack.progress.say("all nodes: applying the highstate")
-    apply_highstate(rack, [node.name for node in rack.nodes() if node.state() == "running"])
-    for node in rack.nodes():
-        if node.state() == "running":
-            node.write(_STAMP, wanted)
+    apply_highstate(rack, [node.name for node in stale])
+    for node in stale:
+        node.write(_STAMP, wanted)
     write_env(rack, passwords)
     rack.progress.say(f"rack {rack.name}: deployed")
 
@@ -164,9 +165,9 @@ def _write_rack_files(rack: Rack) -> None:
         elif path.name == "profiles.yaml":
             text = "profiles:\n  tiny: {flavor: m1.tiny, image: tiny}\n"
         target = f"/etc/racksalt/rack/{path.name}"
-        keep = path.name not in ("images.yaml",)
-        if not (keep and _exists(rack.master, target)):
+        if path.name == "images.yaml" or not _exists(rack.master, target):
             rack.master.write(target, text, 0o600)
+    _list_new_hosts(rack)
 
 
 def _hosts_yaml(rack: Rack) -> str:
@@ -182,6 +183,15 @@ def _hosts_yaml(rack: Rack) -> str:
         "    vm_overhead_mib: 64\n\n"
         f"hosts:\n{hosts}"
     )
+
+
+def _list_new_hosts(rack: Rack) -> None:
+    """Hosts that the rack got since the file was written; `hosts` is its last section."""
+    target = "/etc/racksalt/rack/hosts.yaml"
+    text = rack.master.read(target)
+    new = [node.name for node in rack.hosts() if f"\n  {node.name}:" not in text]
+    if new:
+        rack.master.write(target, text.rstrip() + "\n" + "".join(f"  {name}: {{}}\n" for name in new), 0o600)
 
 
 def _images(rack: Rack) -> Any:
@@ -209,13 +219,12 @@ def _apply_master(rack: Rack, passwords: dict[str, str]) -> None:
 
 def _enrol(rack: Rack, nodes: list[Node]) -> None:
     """Start the minions, and accept exactly the keys that the nodes themselves show."""
-
-    def start(node: Node) -> None:
-        node.write(_MINION_CONF, "# Enrolled in this rack.\nmaster: salt\n")
-        node.run(["systemctl", "restart", "salt-minion"], timeout_s=60)
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(start, nodes))
+    if not nodes:
+        return
+    rack.progress.say("new nodes: starting minions, accepting their keys")
+    for node in nodes:
+        node.write(_MINION_CONF, _MINION)
+        node.run(["systemctl", "--no-block", "start", "salt-minion"], timeout_s=60)
     waiting = {node.name: node for node in nodes}
     deadline = time.monotonic() + 90
     while waiting:
@@ -224,20 +233,37 @@ def _enrol(rack: Rack, nodes: list[Node]) -> None:
         for name in [name for name, node in waiting.items() if _accept(rack, node)]:
             del waiting[name]
         time.sleep(0.2)
-    _await_minions(rack, [node.name for node in nodes])
+
+
+def _bring_code(rack: Rack, nodes: list[Node]) -> None:
+    """Racksalt's modules by `saltutil.sync_all`; a minion that had others loaded is restarted."""
+    names = [node.name for node in nodes]
+    _await_minions(rack, names)
+    rack.progress.say("all nodes: bringing the code")
+    words = ["salt", "--static", "--out=json", "-t", "60", "-L", ",".join(names), "saltutil.sync_all"]
+    rack.master.run(words, timeout_s=120)
+    loaded = [node for node in nodes if _stamp(node)]
+    at_once(
+        [lambda node=node: node.run(["systemctl", "restart", "salt-minion"], timeout_s=60) for node in loaded], limit=4
+    )
+    _await_minions(rack, [node.name for node in loaded])
 
 
 def _accept(rack: Rack, node: Node) -> bool:
-    keys = "/etc/salt/pki/master"
-    if _exists(rack.master, f"{keys}/minions/{node.name}"):
-        return True
-    pending = f"{keys}/minions_pre/{node.name}"
-    if not _exists(rack.master, pending):
+    """Whether the master has accepted this very node's key by now; one of a former node of its name goes."""
+    shown = node.run(["cat", "/etc/salt/pki/minion/minion.pub"], timeout_s=10, check=False).stdout.strip()
+    if not shown:
         return False
-    if rack.master.read(pending).strip() != node.read("/etc/salt/pki/minion/minion.pub").strip():
-        raise RackboxError(f"{node.name}: the key that waits on the master is not this node's")
-    rack.master.run(["salt-key", "-y", "-a", node.name], timeout_s=60)
-    return True
+    for state, verb in (("minions", "-d"), ("minions_pre", "-a")):
+        key = f"/etc/salt/pki/master/{state}/{node.name}"
+        found = rack.master.run(["cat", key], timeout_s=10, check=False).stdout.strip()
+        if found == shown and state == "minions":
+            return True
+        if found and (found == shown) == (verb == "-a"):
+            rack.master.run(["salt-key", "-y", verb, node.name], timeout_s=60)
+        elif found:
+            raise RackboxError(f"{node.name}: the key that waits on the master is not this node's")
+    return False
 
 
 def _await_minions(rack: Rack, names: list[str]) -> None:

@@ -115,7 +115,7 @@ class FakeHypervisor:
         metadata.append(ElementTree.fromstring(xml))
         self.xml[uuid] = ElementTree.tostring(root, encoding="unicode")
 
-    def reserve_address(self, nic: Nic, name: str) -> None:
+    def reserve_address(self, nic: Nic) -> None:
         self.fault("reserve_address")
         if nic.mac in self.leases or nic.address in self.leases.values():
             raise Refused("libvirt_refused", "there is an existing dhcp host entry")

@@ -6,6 +6,7 @@ written down, as a probed one could be changed by the guest.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -67,8 +68,9 @@ def build(plan: DomainPlan) -> str:
 
 
 def bridge_name(network: Network) -> str:
-    """The network's bridge on each host; interface names hold at most 15 characters."""
-    return f"rs-{network.name}"[:15]
+    """The network's bridge on each host; interface names hold at most 15 characters, so long ones end in a sum."""
+    name = f"rs-{network.name}"
+    return name if len(name) <= 15 else f"{name[:9]}{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def _boot(domain: Element, boot: KernelBoot | None) -> None:

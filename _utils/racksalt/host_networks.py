@@ -23,12 +23,12 @@ class HostNetworks(Protocol):
 def ensure(networks: HostNetworks, spec: Mapping[str, Any], *, test: bool = False) -> dict[str, Any]:
     """Make a network what the rack's files say; returns what changes, empty when nothing does.
 
-    Planned addresses stay. A running network takes a new definition when it is started again, as that cuts
+    A running network takes a new definition when it is started again, as that cuts
     off its VMs for a moment: the operator chooses when.
     """
     name = spec["name"]
     found = networks.network_xml(name)
-    wanted = network_xml.build(spec, leases=network_xml.leases(found) if found else None)
+    wanted = network_xml.build(spec, uuid=network_xml.uuid_of(found) if found else None)
     changes: dict[str, Any] = dict(network_xml.differences(found, wanted))
     if changes and not test:
         networks.define_network(wanted)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from racksalt.model import Image, Network, Record, RoomPolicy
-from racksalt.names import Note, SshKey, Tag, Uuid
-from racksalt.shape import Holds, Range
+from racksalt.names import Note, SshKey, Tag, UserData, Uuid
+from racksalt.shape import Range
 
 Seconds = Annotated[float, Range(0, 3600)]
 
@@ -32,7 +32,7 @@ class CreateOnHost:
     accelerator: Literal["kvm", "qemu"]
     deadline: float
     ssh_keys: tuple[SshKey, ...] = ()
-    user_data: Annotated[str, Holds(lambda text: len(text.encode()) <= 65536, "at most 64 KiB")] | None = None
+    user_data: UserData | None = None
     start: bool = True
 
 

@@ -109,7 +109,7 @@ class HostVms:
         seed_path = self.volumes.write_seed(vm.tenant, vm.uuid, documents)
         for nic in vm.nics:
             undo.callback(self.hypervisor.release_address, nic)
-            self.hypervisor.reserve_address(nic, vm.name)
+            self.hypervisor.reserve_address(nic)
         plan = DomainPlan(
             vm,
             (DiskFile(disk, "qcow2"), DiskFile(seed_path, "raw", readonly=True)),

@@ -22,6 +22,7 @@ from racksalt.names import (
     Sha256,
     Subnet,
     Tag,
+    UserData,
     UserName,
     Uuid,
     When,
@@ -153,7 +154,7 @@ class Profile:
     flavor: DottedName
     image: DottedName
     network: Name | None = None
-    user_data: str = ""
+    user_data: UserData = ""
 
 
 @dataclass(frozen=True, slots=True)

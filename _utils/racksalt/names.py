@@ -46,11 +46,20 @@ def _is_ipv4(text: str) -> bool:
 
 def _is_network(text: str) -> bool:
     address, _, prefix = text.partition("/")
-    if not (_is_ipv4(address) and prefix.isdigit() and 8 <= int(prefix) <= 30):
+    if not (_is_ipv4(address) and re.fullmatch(r"[1-9][0-9]?", prefix) and 8 <= int(prefix) <= 30):
         return False
     try:
         ipaddress.IPv4Network(text)
     except ValueError:
+        return False
+    return True
+
+
+def _is_utf8(text: str) -> bool:
+    """JSON can hold half a character (a lone surrogate), which no file can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return False
     return True
 
@@ -70,6 +79,13 @@ Note = Annotated[
     str,
     Holds(lambda text: len(text) <= 4096, "at most 4096 characters"),
     Holds(_is_printable, "printable characters and newlines"),
+]
+
+#: What cloud-init in the guest gets.
+UserData = Annotated[
+    str,
+    Holds(_is_utf8, "text in UTF-8"),
+    Holds(lambda text: len(text.encode()) <= 65536, "at most 64 KiB"),
 ]
 
 #: A locally administered unicast address: the low two bits of the first octet are ``10``.

@@ -1,7 +1,9 @@
 """A rack network on one host: a libvirt network with outward NAT, and DHCP for planned addresses only.
 
-DNS of the network's dnsmasq is off: it would tell one tenant the names of another's VMs. The servers of the
-rack's files are handed out by DHCP instead.
+The planned addresses come from a folder of files, which dnsmasq follows by itself
+(:mod:`racksalt.adapters.lease_files`). The gateway's own entry is there because libvirt runs a DHCP server,
+and one for static addresses only, where it sees a host without a range. DNS of the network's dnsmasq is off:
+it would tell one tenant the names of another's VMs. The servers of the rack's files are handed out instead.
 """
 
 from __future__ import annotations
@@ -11,25 +13,30 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+#: Where the planned addresses of each network are.
+LEASES = "/var/lib/racksalt/leases"
+
 _DNSMASQ = "http://libvirt.org/schemas/network/dnsmasq/1.0"
 
 ElementTree.register_namespace("dnsmasq", _DNSMASQ)
 
 
-def build(spec: Mapping[str, Any], *, leases: list[Element] | None = None) -> str:
-    """The network of a pillar slice (:mod:`racksalt.host_slices`); ``leases`` are kept from an older one."""
+def build(spec: Mapping[str, Any], *, uuid: str | None = None) -> str:
+    """The network of a pillar slice (:mod:`racksalt.host_slices`); a new definition keeps its ``uuid``."""
     network = Element("network")
     SubElement(network, "name").text = spec["name"]
+    if uuid:
+        SubElement(network, "uuid").text = uuid
     SubElement(network, "forward", {"mode": "nat"})
     SubElement(network, "bridge", {"name": spec["bridge"], "stp": "off", "delay": "0"})
     SubElement(network, "mac", {"address": spec["gateway_mac"]})
     SubElement(network, "dns", {"enable": "no"})
     prefix = spec["subnet"].partition("/")[2]
     ip = SubElement(network, "ip", {"address": spec["gateway"], "prefix": prefix})
-    SubElement(ip, "dhcp").extend(leases or [])
-    if spec["dns"]:
-        options = SubElement(network, f"{{{_DNSMASQ}}}options")
-        SubElement(options, f"{{{_DNSMASQ}}}option", {"value": "dhcp-option=6," + ",".join(spec["dns"])})
+    SubElement(SubElement(ip, "dhcp"), "host", {"mac": spec["gateway_mac"], "ip": spec["gateway"]})
+    options = SubElement(network, f"{{{_DNSMASQ}}}options")
+    for option in _options(spec):
+        SubElement(options, f"{{{_DNSMASQ}}}option", {"value": option})
     return ElementTree.tostring(network, encoding="unicode")
 
 
@@ -48,15 +55,20 @@ def facts(xml: str) -> dict[str, Any]:
     }
 
 
-def leases(xml: str) -> list[Element]:
-    """The planned addresses in a network's XML."""
-    return ElementTree.fromstring(xml).findall("./ip/dhcp/host")
+def uuid_of(xml: str) -> str | None:
+    """The UUID that libvirt gave a network."""
+    return ElementTree.fromstring(xml).findtext("uuid")
 
 
 def differences(found: str | None, wanted: str) -> dict[str, dict[str, Any]]:
     """What has to change, as old and new values; empty when nothing has."""
     old = facts(found) if found else {}
     return {key: {"old": old.get(key), "new": value} for key, value in facts(wanted).items() if old.get(key) != value}
+
+
+def _options(spec: Mapping[str, Any]) -> list[str]:
+    options = [f"dhcp-hostsdir={LEASES}/{spec['name']}"]
+    return [*options, "dhcp-option=6," + ",".join(spec["dns"])] if spec["dns"] else options
 
 
 def _attribute(root: Element, path: str, name: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from racksalt.host_requests import Ladder, Verb
 from racksalt.model import Labels, Quota, State
-from racksalt.names import DottedName, Limit, Mac, Name, Note, SshKey, Tag, Uuid
+from racksalt.names import DottedName, Limit, Mac, Name, Note, SshKey, Tag, UserData, Uuid
 from racksalt.shape import Holds, Matches
 
 #: ``name``, ``tenant/name`` or a UUID.
@@ -18,9 +18,9 @@ VmReference = Annotated[
         "a VM as NAME, TENANT/NAME or UUID",
     ),
 ]
-UserData = Annotated[
-    str,
-    Holds(lambda text: len(text.encode()) <= 65536, "at most 64 KiB"),
+NamePart = Annotated[str, Holds(lambda text: len(text) <= 63 and text.isprintable(), "at most 63 printable characters")]
+CloudInit = Annotated[
+    UserData,
     Holds(lambda text: text.startswith(("#!", "#cloud-config")), "text that starts with #! or #cloud-config"),
 ]
 
@@ -43,7 +43,7 @@ class CreateVm:
     note: Note = ""
     protected: bool = False
     ssh_keys: tuple[SshKey, ...] = ()
-    user_data: UserData | None = None
+    user_data: CloudInit | None = None
     start: bool = True
     request_id: Uuid | None = None
     test: bool = False
@@ -80,7 +80,7 @@ class ListVms:
     tag: Tag | None = None
     host: Name | None = None
     state: State | None = None
-    q: Annotated[str, Holds(lambda text: len(text) <= 63, "at most 63 characters")] | None = None
+    q: NamePart | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from racksalt.errors import BadInput
 from racksalt.model import Flavor, HostConfig, Image, Network, Profile, Quota, RoomPolicy, Tenant, User
@@ -166,11 +166,11 @@ def _check_defaults(defaults: Mapping[str, Any], section: str, problems: list[Pr
     """Defaults are wrong by themselves too, even where no entry uses them yet."""
     allowed: dict[str, Any] = {"quota": Quota} if section == "tenants" else {"room": RoomPolicy}
     if section == "hosts":
-        allowed["accelerator"] = HostConfig.__annotations__["accelerator"]
+        allowed["accelerator"] = get_type_hints(HostConfig)["accelerator"]
     for key, value in defaults.items():
         if key not in allowed:
             problems.append(Problem(("defaults", key), "an unknown key", " | ".join(allowed)))
-        elif not isinstance(allowed[key], str):
+        else:
             read(allowed[key], value, ("defaults", key), problems)
 
 

@@ -76,13 +76,18 @@ class Holds:
 
 def dotted(path: Path) -> str:
     """A path as people write it: ``tenants.acme.quota.vms``."""
-    return ".".join(str(part) for part in path) or "(whole)"
+    return ".".join(map(_part, path)) or "(whole)"
 
 
 def shown(value: Any) -> str:
     """A found value, short enough for a message and without control characters."""
     text = "nothing" if value is None else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _part(part: Any) -> str:
+    text = str(part)
+    return text if text.isprintable() and len(text) <= 80 else shown(part)
 
 
 def parse(kind: type[T], data: Any, *, path: Path = ()) -> T:
@@ -179,11 +184,15 @@ def _read_mapping(key_kind: Any, inner: Any, data: Any, path: Path, problems: li
     named = _is_named(inner)
     result = {}
     for key, item in data.items():
+        before = len(problems)
         name = read(key_kind, key, (*path, key), problems)
-        if named and isinstance(item, Mapping) and "name" not in item:
-            item = {**item, "name": name}
-        elif named and item is None:
-            item = {"name": name}
+        if len(problems) > before:
+            continue
+        if named and (item is None or isinstance(item, Mapping)):
+            item = {"name": name, **(item or {})}
+            if item["name"] != name:
+                problems.append(Problem((*path, key, "name"), shown(item["name"]), str(name)))
+                continue
         result[name] = read(inner, item, (*path, key), problems)
     return result
 
@@ -214,7 +223,7 @@ def _read_dataclass(kind: Any, data: Any, path: Path, problems: list[Problem]) -
 def _unknown_keys(fields: Mapping[str, Any], data: Mapping[Any, Any], path: Path) -> Iterator[Problem]:
     for key in data:
         if key not in fields:
-            yield Problem((*path, str(key)[:80]), "an unknown key", " | ".join(fields))
+            yield Problem((*path, key), "an unknown key", " | ".join(fields))
 
 
 _SCALARS: dict[type, tuple[str, tuple[type, ...]]] = {
@@ -230,7 +239,11 @@ def _read_scalar(kind: Any, data: Any, path: Path, problems: list[Problem]) -> A
     if not isinstance(data, accepted) or (isinstance(data, bool) and kind is not bool):
         problems.append(Problem(path, shown(data), says))
         return None
-    return kind(data)
+    try:
+        return kind(data)
+    except OverflowError:
+        problems.append(Problem(path, shown(data), says))
+        return None
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

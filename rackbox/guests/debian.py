@@ -12,10 +12,10 @@ from pathlib import Path
 from shlex import quote
 
 from rackbox.guests.cache import Image, built_once
-from rackbox.guests.command import GuestError, run
+from rackbox.guests.command import run
 from rackbox.guests.disk_image import Grub, write_disk
 from rackbox.guests.overlay import copy_overlay
-from rackbox.guests.packages import ensure_tools, unpack
+from rackbox.guests.packages import debian_sources, ensure_tools, unpack
 
 RELEASE = "bookworm"
 SIZE_GIB = 2
@@ -82,21 +82,6 @@ def build_debian(cache: Path) -> Image:
     return built_once(cache, "debian-12", INPUTS, _build)
 
 
-def debian_sources(release: str = RELEASE) -> list[str]:
-    """Return the machine's own apt sources of Debian `release` (and no other origin's) as sources.list lines."""
-    layout = "$(ORIGIN)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
-    rows = run(["apt-get", "indextargets", "--format", layout, "Created-By: Packages"]).splitlines()
-    entries = [row.split("|") for row in dict.fromkeys(rows)]
-    lines = [
-        f"deb {uri} {suite} {component}"
-        for origin, uri, suite, component in entries
-        if origin == "Debian" and re.match(rf"{release}(-|$)", suite)
-    ]
-    if not lines:
-        raise GuestError(f"apt on this machine has no source of Debian {release}: add one and run apt-get update")
-    return lines
-
-
 def _build(folder: Path) -> Image:
     ensure_tools(TOOLS)
     with tempfile.TemporaryDirectory(dir=folder) as work_name:
@@ -136,7 +121,7 @@ def _bootstrap(tree: Path, *, overlay: Path) -> None:
             f'--customize-hook=chroot "$1" systemctl --quiet enable {" ".join(ENABLED_UNITS)}',
             RELEASE,
             tree,
-            *debian_sources(),
+            *debian_sources(RELEASE),
         ],
         timeout_s=1200,
     )

@@ -34,6 +34,29 @@ def kernel_package(meta_package: str) -> str:
     return found[1]
 
 
+def debian_sources(release: str) -> list[str]:
+    """Return the machine's own apt sources of Debian `release` (and no other origin's) as sources.list lines."""
+    lines = _known_sources(release)
+    if not lines:
+        # The origin stands in the package lists, so without those there is none.
+        run(["apt-get", "update"], timeout_s=300)
+        lines = _known_sources(release)
+    if not lines:
+        raise GuestError(f"apt on this machine has no source of Debian {release}: add one")
+    return lines
+
+
+def _known_sources(release: str) -> list[str]:
+    layout = "$(ORIGIN)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
+    rows = run(["apt-get", "indextargets", "--format", layout, "Created-By: Packages"]).splitlines()
+    entries = [row.split("|") for row in dict.fromkeys(rows)]
+    return [
+        f"deb {uri} {suite} {component}"
+        for origin, uri, suite, component in entries
+        if origin == "Debian" and re.match(rf"{release}(-|$)", suite)
+    ]
+
+
 def unpack(packages: Sequence[str], folder: Path) -> dict[str, str]:
     """Download `packages` and unpack them into `folder`/root, installing nothing; returns each one's version."""
     downloads = folder / "downloads"

@@ -1,5 +1,8 @@
-# A Debian host becomes a hypervisor of the rack.
+# A Debian host becomes a hypervisor of the rack. A new one needs the code first: salt HOST saltutil.sync_all
 {%- set rack = salt["pillar.get"]("racksalt", {}) %}
+
+include:
+  - hypervisor.code
 
 hypervisor packages:
   pkg.installed:
@@ -33,11 +36,16 @@ hypervisor volumes:
     - mode: '0711'
     - makedirs: true
 
-hypervisor minion settings:
-  file.managed:
-    - name: /etc/salt/minion.d/racksalt-host.conf
-    - source: salt://hypervisor/files/minion.conf
-    - mode: '0644'
+{%- for name in rack.get("networks", {}) %}
+
+addresses {{ name }}:
+  file.directory:
+    - name: /var/lib/racksalt/leases/{{ name }}
+    - mode: '0755'
+    - makedirs: true
+    - require_in:
+        - rack_net: network {{ name }}
+{%- endfor %}
 
 {%- for name, spec in rack.get("networks", {}).items() %}
 
@@ -58,15 +66,3 @@ image {{ image["sha256"] }}:
     - require:
         - file: hypervisor image store
 {%- endfor %}
-
-# The minion keeps racksalt's code loaded: new code needs a new minion, once this run has been answered.
-hypervisor code:
-  saltutil.sync_all:
-    - refresh: true
-
-hypervisor minion restart:
-  cmd.run:
-    - name: systemd-run --collect --on-active=2 systemctl restart salt-minion
-    - onchanges:
-        - saltutil: hypervisor code
-        - file: hypervisor minion settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ from xml.etree import ElementTree
 import libvirt
 
 from racksalt import record
+from racksalt.adapters.lease_files import LeaseFiles
 from racksalt.errors import Conflict, NotFound, RacksaltError, Refused, Unavailable
 from racksalt.model import Domain, HostReport, Nic, Room, State
 
@@ -36,16 +36,21 @@ _STATE_CONFLICTS = (
     libvirt.VIR_ERR_AGENT_UNSYNCED,
     libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED,
 )
-_LEASE = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST
-_NOW_AND_LATER = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE | libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG
+_UNDEFINE = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+)
 
 
 class LibvirtHost:
     """The ``Hypervisor`` port on one open connection."""
 
-    def __init__(self, connection: libvirt.virConnect, *, disk_gib: int) -> None:
+    def __init__(self, connection: libvirt.virConnect, *, disk_gib: int, leases: LeaseFiles | None = None) -> None:
         self._connection = connection
         self._disk_gib = disk_gib
+        self._leases = leases or LeaseFiles()
 
     def report(self) -> HostReport:
         """Every domain, its state from one bulk call, and the host's size."""
@@ -62,10 +67,7 @@ class LibvirtHost:
             self._connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
 
     def undefine(self, uuid: str) -> None:
-        flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
-        flags |= libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-        flags |= libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-        self._on(uuid, lambda domain: domain.undefineFlags(flags))
+        self._on(uuid, lambda domain: domain.undefineFlags(_UNDEFINE))
 
     def start(self, uuid: str) -> None:
         self._on(uuid, lambda domain: domain.create())
@@ -98,27 +100,19 @@ class LibvirtHost:
         flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
         if self.state(uuid) in ("running", "paused"):
             flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
-        self._on(uuid, lambda domain: domain.setMetadata(kind, xml, record.PREFIX, record.NAMESPACE, flags))
+        bare = _without_namespace(xml)
+        self._on(uuid, lambda domain: domain.setMetadata(kind, bare, record.PREFIX, record.NAMESPACE, flags))
 
-    def reserve_address(self, nic: Nic, name: str) -> None:
+    def reserve_address(self, nic: Nic) -> None:
         with _translated():
-            network = self._connection.networkLookupByName(nic.network)
-            network.update(
-                libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, _LEASE, -1, _lease_xml(nic, name), _NOW_AND_LATER
-            )
+            if self._network(nic.network) is None:
+                raise NotFound("network_missing", f"no network {nic.network} here; apply the highstate")
+        self._leases.reserve(nic)
 
     def release_address(self, nic: Nic) -> None:
-        """Take the reservation back, and make the DHCP server forget the lease; none is not an error."""
         with _translated():
             network = self._network(nic.network)
-            if network is None:
-                return
-            if nic.mac in _reserved_macs(network.XMLDesc()):
-                delete = libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
-                network.update(delete, _LEASE, -1, _lease_xml(nic, None), _NOW_AND_LATER)
-            bridge = network.bridgeName()
-        command = ["dhcp_release", bridge, nic.address, nic.mac]
-        subprocess.run(command, capture_output=True, timeout=10, check=False)
+            self._leases.release(nic, network.bridgeName() if network else None)
 
     def network_xml(self, name: str) -> str | None:
         """A network's permanent definition."""
@@ -206,14 +200,12 @@ def _translation(error: libvirt.libvirtError) -> RacksaltError:
     return Refused("libvirt_refused", f"libvirt: {text}")
 
 
-def _lease_xml(nic: Nic, name: str | None) -> str:
-    attributes = {"mac": nic.mac, "ip": nic.address} | ({"name": name} if name else {})
-    return ElementTree.tostring(ElementTree.Element("host", attributes), encoding="unicode")
-
-
-def _reserved_macs(network_xml: str) -> set[str]:
-    hosts = ElementTree.fromstring(network_xml).findall("./ip/dhcp/host")
-    return {host.get("mac", "").lower() for host in hosts}
+def _without_namespace(xml: str) -> str:
+    """``virDomainSetMetadata`` adds the namespace itself, and refuses text that declares its prefix already."""
+    root = ElementTree.fromstring(xml)
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def _mebibytes(memory: ElementTree.Element | None) -> int:

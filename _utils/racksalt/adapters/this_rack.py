@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,16 @@ def settings(opts: Mapping[str, Any]) -> Settings:
     return load(rack_files(opts))
 
 
-def of(opts: Mapping[str, Any]) -> Rack:
-    """The rack of this master."""
+@contextmanager
+def connected(opts: Mapping[str, Any]) -> Iterator[Rack]:
+    """The rack of this master, for one or more calls."""
     clock = SystemClock()
     claims = ClaimFiles(Path(_config(opts).get("claims", "/var/lib/racksalt/claims")))
-    return Rack(rack_files(opts), SaltFleet(opts, clock), claims, InventoryCache(opts), clock)
+    fleet = SaltFleet(opts, clock)
+    try:
+        yield Rack(rack_files(opts), fleet, claims, InventoryCache(opts), clock)
+    finally:
+        fleet.close()
 
 
 def answer(
@@ -59,10 +65,10 @@ def answer(
     have: ``__pub_…`` keys are Salt's own and dropped, every other one is refused.
     """
     try:
-        rack = of(opts)
-        current = rack.settings()
-        caller = access.identify(user, current)
-        return shape.plain(call(rack, caller, current, shape.parse(request, _given(arguments))))
+        with connected(opts) as rack:
+            current = rack.settings()
+            caller = access.identify(user, current)
+            return shape.plain(call(rack, caller, current, shape.parse(request, _given(arguments))))
     except RacksaltError as error:
         context["retcode"] = 1
         return errors.as_result(error)

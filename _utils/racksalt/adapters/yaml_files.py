@@ -11,10 +11,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from racksalt.adapters.system import FileLock
 from racksalt.adapters.whole_files import replace
+from racksalt.errors import BadInput
 from racksalt.shape import Path
 
 
@@ -49,12 +50,12 @@ class YamlFolder:
             return YamlFile(str(path), _yaml().load(text) or CommentedMap())
         except FileNotFoundError:
             return YamlFile(str(path), CommentedMap())
-        except UnicodeDecodeError as error:
-            return YamlFile(str(path), CommentedMap(), _unreadable(path, 1, str(error)))
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
             return YamlFile(str(path), CommentedMap(), _unreadable(path, line, error.problem or "no YAML"))
+        except (YAMLError, OSError, ValueError, RecursionError) as error:
+            return YamlFile(str(path), CommentedMap(), _unreadable(path, 1, _first_line(error)))
 
     def locked(self) -> AbstractContextManager[None]:
         """Only one process changes the files at a time."""
@@ -67,7 +68,10 @@ class YamlFolder:
         """
         path = self.path / name
         before = path.read_bytes() if path.exists() else None
-        data = self.read(name).data
+        file = self.read(name)
+        if file.problem:
+            raise BadInput(f"{path}: found {file.problem['found']}, allowed: YAML", code="bad_rack_files")
+        data = file.data
         edit(data)
         text = io.StringIO()
         _yaml().dump(data, text)
@@ -87,12 +91,17 @@ def _yaml() -> YAML:
     return yaml
 
 
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def _unreadable(path: FilePath, line: int, problem: str) -> dict[str, Any]:
     return {"file": str(path), "line": line, "field": "(whole)", "found": problem, "allowed": "YAML"}
 
 
 def _line_of_key(node: Any, part: str | int) -> int | None:
-    if isinstance(node, CommentedMap) and part in node:
+    if isinstance(node, CommentedMap) and part in (node.lc.data or ()):
         return int(node.lc.key(part)[0]) + 1
     if isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
         return int(node.lc.item(part)[0]) + 1

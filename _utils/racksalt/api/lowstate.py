@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from racksalt import shape
 from racksalt.errors import BadInput
-from racksalt.shape import Matches
+from racksalt.shape import Holds, Matches
 
 _MOST_CALLS = 10
 
@@ -38,8 +38,12 @@ class Call:
 class Credentials:
     """A login."""
 
-    username: str
-    password: str
+    username: Annotated[
+        str, Holds(lambda text: len(text) <= 64 and text.isprintable(), "at most 64 printable characters")
+    ]
+    password: Annotated[
+        str, Holds(lambda text: len(text) <= 1024 and text.isprintable(), "at most 1024 printable characters")
+    ]
     eauth: Literal["rack"] = "rack"
 
 

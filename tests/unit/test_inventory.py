@@ -1,0 +1,114 @@
+"""The rack as one value: which records count, what claims hold, and what is known of silent hosts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from racksalt.inventory import HostView, Inventory, for_operator
+from racksalt.model import Claim, Domain, HostConfig, HostReport, Record, Room
+from tests.unit.test_host_vms import UUID, vm
+
+TOTAL = Room(8, 4096, 100)
+READ_AT = 1000.0
+
+
+def domain(record: Record, state: str = "running") -> Domain:
+    return Domain(record.uuid, record.domain, state, 1, 128, 1, record)  # type: ignore[arg-type]
+
+
+def view(name: str, *domains: Domain, answers: bool = True, reported: bool = True) -> HostView:
+    report = HostReport(name, TOTAL, domains, "fake", READ_AT) if reported else None
+    return HostView(HostConfig(name), report, answers, "" if answers else "silent")
+
+
+def rack(*views: HostView, claims: tuple[Claim, ...] = ()) -> Inventory:
+    return Inventory("r", {one.config.name: one for one in views}, claims)
+
+
+def claim(record: Record, settled_at: float | None = None) -> Claim:
+    return Claim(record, READ_AT + 60, settled_at)
+
+
+def titles(inventory: Inventory) -> list[str]:
+    return [one.record.title for one in inventory.vms()]
+
+
+def test_vms_are_listed_by_tenant_and_name() -> None:
+    seen = rack(view("h1", domain(vm(2)), domain(vm(1)), domain(vm(3, tenant="aaa"))))
+    assert titles(seen) == ["aaa/web3", "acme/web1", "acme/web2"]
+
+
+def test_the_higher_generation_wins_wherever_it_is() -> None:
+    old, new = vm(host="h1", generation=1), vm(host="h2", generation=2)
+    for views in (
+        [view("h1", domain(old)), view("h2", domain(new))],
+        [view("h2", domain(new)), view("h1", domain(old))],
+    ):
+        (found,) = rack(*views).vms()
+        assert found.record == new
+
+
+def test_a_record_that_names_another_host_does_not_count() -> None:
+    seen = rack(view("h1", domain(vm(host="h2"))), view("h2"))
+    assert seen.vms() == [] and seen.records() == []
+
+
+def test_a_record_of_another_rack_or_another_domain_does_not_count() -> None:
+    copied = replace(domain(vm(2)), record=vm(1))
+    assert rack(view("h1", domain(vm(1, rack="other")), copied)).vms() == []
+
+
+def test_what_does_not_count_takes_room_all_the_same() -> None:
+    seen = rack(view("h1", domain(vm(host="h2")), domain(vm(2, rack="other"))))
+    (load,) = seen.loads()
+    assert load.used.vcpus == 2
+
+
+def test_a_silent_hosts_vms_are_listed_by_its_last_report_with_an_unknown_state() -> None:
+    (found,) = rack(view("h1", domain(vm()), answers=False)).vms()
+    assert (found.state, found.host_answers) == ("unknown", False)
+    assert rack(view("h1", answers=False, reported=False)).vms() == []
+
+
+def test_a_claim_in_flight_holds_and_is_not_listed() -> None:
+    seen = rack(view("h1"), claims=(claim(vm()),))
+    assert seen.vms() == [] and seen.records() == [vm()] == seen.in_flight()
+    assert seen.loads()[0].used == Room(1, 192, 1)
+
+
+def test_a_claim_that_the_report_shows_is_not_counted_twice() -> None:
+    for settled_at in (None, READ_AT - 1, READ_AT + 1):
+        seen = rack(view("h1", domain(vm())), claims=(claim(vm(), settled_at),))
+        assert seen.records() == [vm()] and seen.in_flight() == [] and titles(seen) == ["acme/web1"]
+        assert seen.loads()[0].used == Room(1, 192, 1)
+
+
+def test_a_claim_settled_after_the_report_began_is_a_vm() -> None:
+    seen = rack(view("h1"), claims=(claim(vm(), READ_AT),))
+    assert titles(seen) == ["acme/web1"] and seen.vms()[0].state == "unknown"
+    assert seen.records() == [vm()] and seen.loads()[0].used == Room(1, 192, 1)
+
+
+def test_a_claim_settled_before_the_report_began_is_over() -> None:
+    seen = rack(view("h1"), claims=(claim(vm(), READ_AT - 0.001),))
+    assert seen.vms() == [] and seen.records() == [] and seen.loads()[0].used == Room()
+
+
+def test_a_claim_on_a_host_without_a_report_holds() -> None:
+    for settled_at in (None, 1.0):
+        seen = rack(view("h1", answers=False, reported=False), claims=(claim(vm(), settled_at),))
+        assert seen.records() == [vm()]
+        assert seen.with_claims(()).records() == []
+
+
+def test_a_claim_on_a_host_that_is_in_no_file_any_more_holds() -> None:
+    seen = rack(view("h2"), claims=(claim(vm(), 5.0),))
+    assert seen.records() == [vm()] and not seen.vms()[0].host_answers
+
+
+def test_only_the_operator_is_told_the_host() -> None:
+    (found,) = rack(view("h1", domain(vm()))).vms()
+    assert not {"host", "host_answers", "generation"} & set(found.as_dict())
+    told: dict[str, Any] = for_operator(found)
+    assert told["host"] == "h1" and told["uuid"] == UUID.format(1) and told["addresses"] == ["10.80.0.1"]

@@ -1,0 +1,150 @@
+"""Placement: the short rule and the long telling agree, and no host is ever given more than it has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from racksalt import placement
+from racksalt.model import Domain, HostConfig, HostReport, Overcommit, Record, Room, RoomPolicy
+from racksalt.placement import HostLoad, Wish
+
+ROOMS = st.builds(Room, st.integers(0, 8), st.integers(0, 4096), st.integers(0, 50))
+LABELS = st.dictionaries(st.sampled_from(["zone", "disk"]), st.sampled_from(["a", "b"]), max_size=2)
+GROUPS = st.sampled_from([None, "db", "web"])
+POLICIES = st.builds(
+    RoomPolicy,
+    reserve=ROOMS,
+    overcommit=st.builds(Overcommit, st.floats(0.1, 4), st.floats(0.1, 4), st.floats(0.1, 4)),
+    cap=st.dictionaries(st.sampled_from(["vcpus", "memory_mib", "disk_gib"]), st.integers(0, 64)),
+    vm_overhead_mib=st.integers(0, 128),
+)
+CONFIGS = st.builds(
+    HostConfig, st.sampled_from(["h1", "h2"]), st.booleans(), st.just("x"), LABELS, st.just("kvm"), POLICIES
+)
+LOADS = st.builds(
+    HostLoad,
+    CONFIGS,
+    st.booleans(),
+    ROOMS,
+    ROOMS,
+    st.frozensets(st.tuples(st.sampled_from(["acme", "beta"]), st.sampled_from(["db", "web"])), max_size=2),
+)
+WISHES = st.builds(Wish, st.sampled_from(["acme", "beta"]), ROOMS, LABELS, GROUPS, st.sampled_from([None, "h1", "h2"]))
+UUID = "0b5f2f40-4a4e-4b0e-9d2c-{:012x}"
+
+
+def load(name: str, total: Room, used: Room | None = None, **config: object) -> HostLoad:
+    return HostLoad(HostConfig(name, **config), True, total, used or Room())  # type: ignore[arg-type]
+
+
+def domain(number: int, room: Room, record: Record | None = None) -> Domain:
+    return Domain(UUID.format(number), f"d{number}", "stopped", room.vcpus, room.memory_mib, room.disk_gib, record)
+
+
+def record(number: int, room: Room, group: str | None = None) -> Record:
+    uuid = UUID.format(number)
+    sizes = (room.vcpus, room.memory_mib, room.disk_gib)
+    return Record("r", uuid, "acme", f"v{number}", "h1", "f", "i", 1, *sizes, anti_affinity=group)
+
+
+@given(WISHES, LOADS)
+def test_a_host_fits_when_every_rule_holds(wish: Wish, host: HostLoad) -> None:
+    told = placement.verdicts(wish, host)
+    assert placement.fits(wish, host) == all(verdict.ok for verdict in told)
+    assert tuple(verdict.rule for verdict in told) == placement.RULES
+
+
+@given(WISHES, st.lists(LOADS, max_size=5))
+def test_the_best_host_is_the_first_candidate(wish: Wish, hosts: list[HostLoad]) -> None:
+    found = placement.candidates(wish, hosts)
+    assert placement.best(wish, hosts) == (found[0] if found else None)
+    assert all(placement.fits(wish, host) for host in found)
+    assert len(found) == sum(placement.fits(wish, host) for host in hosts)
+
+
+@given(ROOMS, POLICIES)
+def test_capacity_is_the_share_of_what_is_not_reserved_and_at_most_the_cap(total: Room, policy: RoomPolicy) -> None:
+    found = placement.capacity(total, policy)
+    ratio = {"vcpus": "vcpus", "memory_mib": "memory", "disk_gib": "disk"}
+    for name, short in ratio.items():
+        free = getattr(total, name) - getattr(policy.reserve, name)
+        wanted = max(0, int(free * getattr(policy.overcommit, short)))
+        assert getattr(found, name) == min(wanted, policy.cap.get(name, wanted))  # type: ignore[call-overload]
+
+
+@given(ROOMS, POLICIES, st.lists(ROOMS, max_size=30))
+def test_a_host_that_is_filled_never_passes_its_capacity(total: Room, policy: RoomPolicy, rooms: list[Room]) -> None:
+    config = HostConfig("h1", room=policy)
+    domains: list[Domain] = []
+    for number, room in enumerate(rooms):
+        host = placement.load_of(config, HostReport("h1", total, tuple(domains)), answers=True)
+        if placement.fits(Wish("acme", room), host):
+            domains.append(domain(number, room))
+        taken = placement.taken_by([one.room for one in domains], policy)
+        capacity = placement.capacity(total, policy)
+        assert all(
+            getattr(taken, name) <= getattr(capacity, name) or not domains
+            for name in ("vcpus", "memory_mib", "disk_gib")
+        )
+
+
+def test_the_emptiest_host_comes_first_then_the_name() -> None:
+    total = Room(8, 8192, 100)
+    hosts = [
+        load("h3", total),
+        load("h2", total, Room(0, 4096, 0)),
+        load("h1", total),
+        load("h0", total, Room(7, 0, 0)),
+    ]
+    wish = Wish("acme", Room(1, 128, 1))
+    assert [host.config.name for host in placement.candidates(wish, hosts)] == ["h1", "h3", "h2", "h0"]
+
+
+def test_the_fullest_resource_afterwards_decides() -> None:
+    hosts = [load("a", Room(8, 8192, 10), Room(0, 0, 8)), load("b", Room(8, 8192, 10), Room(5, 0, 0))]
+    assert [host.config.name for host in placement.candidates(Wish("acme", Room(1, 1, 1)), hosts)] == ["b", "a"]
+
+
+def test_the_overhead_of_each_vm_counts() -> None:
+    host = load("h1", Room(8, 192, 10), room=RoomPolicy(vm_overhead_mib=64))
+    assert placement.fits(Wish("acme", Room(1, 128, 1)), host)
+    assert not placement.fits(Wish("acme", Room(1, 129, 1)), host)
+    assert placement.taken_by([Room(1, 128, 1)] * 2, host.config.room) == Room(2, 384, 2)
+
+
+def test_stopped_and_foreign_domains_and_what_is_on_its_way_take_room() -> None:
+    config = HostConfig("h1", room=RoomPolicy(vm_overhead_mib=0))
+    known = domain(1, Room(1, 100, 1), record(1, Room(1, 100, 1), "db"))
+    report = HostReport("h1", Room(8, 1000, 10), (known, domain(2, Room(2, 200, 2))))
+    host = placement.load_of(config, report, answers=True, in_flight=[record(3, Room(3, 300, 3), "web")])
+    assert host.used == Room(6, 600, 6)
+    assert host.groups == {("acme", "db"), ("acme", "web")}
+
+
+def test_a_host_without_a_report_has_no_room() -> None:
+    host = placement.load_of(HostConfig("h1"), None, answers=False)
+    assert not placement.fits(Wish("acme", Room(1, 1, 1)), host)
+
+
+def test_a_group_of_another_tenant_is_another_group() -> None:
+    host = replace(load("h1", Room(8, 1000, 10)), groups=frozenset({("beta", "db")}))
+    assert placement.fits(Wish("acme", Room(1, 1, 1), anti_affinity="db"), host)
+    told = {v.rule: v.found for v in placement.verdicts(Wish("acme", Room(1, 1, 1), anti_affinity="db"), host)}
+    assert told["anti_affinity"] == []
+
+
+def test_refusals_are_counted_by_rule_without_a_host() -> None:
+    hosts = [load("h1", Room(1, 1000, 1)), load("h2", Room(1, 1000, 9)), load("h3", Room(9, 1000, 9))]
+    explained = placement.explain(Wish("acme", Room(2, 1, 2)), hosts)
+    assert placement.count_by_rule(explained) == {"vcpus": 2, "disk": 1}
+    assert [host for host, _ in placement.refusals(explained)] == ["h1", "h1", "h2"]
+    assert next(verdict.found for host, verdict in placement.refusals(explained) if host == "h2") == 1
+
+
+def test_a_disabled_host_says_why() -> None:
+    host = load("h1", Room(8, 1000, 10), enabled=False, reason="new disks")
+    told = {v.rule: v for v in placement.verdicts(Wish("acme", Room(1, 1, 1)), host)}
+    assert not told["enabled"].ok and told["enabled"].found == "disabled: new disks"
