@@ -1,8 +1,8 @@
 # Thin: each target is one line. TOOLS is the environment that tests and linters run in.
 TOOLS = $(shell rackbox/tools)
-export PYTHONPATH = _utils
+export PYTHONPATH = _utils:rackbox:.
 export PYTHONDONTWRITEBYTECODE = 1
-.PHONY: demo demo-down test lint promises bench acl
+.PHONY: demo demo-down test lint promises bench acl docs
 
 demo: ; @rackbox/rackbox demo
 demo-down: ; @rackbox/rackbox down
@@ -11,3 +11,4 @@ lint: ; @t=$(TOOLS) && $$t/bin/python -m pytest tests/lint $(ARGS)
 promises: ; @t=$(TOOLS) && $$t/bin/python -m pytest -m promise --promises $(ARGS)
 bench: ; @t=$(TOOLS) && $$t/bin/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 acl: ; @t=$(TOOLS) && $$t/bin/python -m racksalt.acl_file api-config/acl.conf
+docs: ; @t=$(TOOLS) && $$t/bin/python docs/reference.py

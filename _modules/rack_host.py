@@ -13,9 +13,7 @@ __opts__: dict[str, Any]
 __context__: dict[str, Any]
 
 
-def __virtual__() -> str | tuple[bool, str]:
-    if not this_host.has_libvirt():
-        return False, "rack_host needs python3-libvirt"
+def __virtual__() -> str:
     return __virtualname__
 
 

@@ -12,9 +12,7 @@ __virtualname__ = "rack_net"
 __context__: dict[str, Any]
 
 
-def __virtual__() -> str | tuple[bool, str]:
-    if not this_host.has_libvirt():
-        return False, "rack_net needs python3-libvirt"
+def __virtual__() -> str:
     return __virtualname__
 
 

@@ -19,9 +19,7 @@ __opts__: dict[str, Any]
 __context__: dict[str, Any]
 
 
-def __virtual__() -> str | tuple[bool, str]:
-    if not this_host.has_libvirt():
-        return False, "rack_vm needs python3-libvirt"
+def __virtual__() -> str:
     return __virtualname__
 
 
@@ -115,6 +113,18 @@ def resume(name: str, test: bool = False) -> Any:
         salt h1 rack_vm.resume acme/web1
     """
     return _act(name, "resume", test=test)
+
+
+def suspend(name: str, test: bool = False) -> Any:
+    """Write a VM's memory to disk and stop it; the next start goes on from there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.suspend acme/web1
+    """
+    return _act(name, "suspend", test=test)
 
 
 def delete(name: str, test: bool = False) -> Any:

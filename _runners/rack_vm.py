@@ -201,6 +201,18 @@ def resume(name: Any = None, tenant: Any = None, test: Any = None, **unknown: An
     return _act("resume", locals())
 
 
+def suspend(name: Any = None, tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
+    """Write a VM's memory to disk and stop it; the next start goes on from there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.suspend acme/web1
+    """
+    return _act("suspend", locals())
+
+
 def delete(name: Any = None, tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
     """Remove a VM with its disks, its addresses and its room; a protected one is refused.
 

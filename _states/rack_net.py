@@ -21,8 +21,10 @@ def __virtual__() -> str | tuple[bool, str]:
 def present(name: str, spec: dict[str, Any]) -> dict[str, Any]:
     """The network ``name`` is defined as ``spec`` says, runs, and starts with the host."""
     test = bool(__opts__["test"])
+    done = f"network {name} is as the rack says"
     told = __salt__["rack_net.ensure"](spec, test=test)
-    error = told["error"]["detail"] if "error" in told else None
-    return state_result.of(
-        name, told.get("changes", {}), test=test, done=f"network {name} is as the rack says", error=error
-    )
+    if "error" not in told:
+        return state_result.of(name, told["changes"], test=test, done=done)
+    if test and told["error"]["code"] in ("libvirt_missing", "libvirt_down"):
+        return state_result.of(name, {"network": {"old": None, "new": name}}, test=True, done=done)
+    return state_result.of(name, {}, test=test, done=done, error=told["error"]["detail"])

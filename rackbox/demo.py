@@ -105,7 +105,7 @@ Try next, as the operator:
 As tenant acme, with curl:
   source {env}
   TOKEN=$(curl -s --cacert $RACK_CA $RACK_URL/login -d eauth=rack -d username=$ACME_USER \\
-    --data-urlencode password=$ACME_PASSWORD | X
+    --data-urlencode password=$ACME_PASSWORD | grep -oP '"token": "\\K[^"]+')
   curl -s --cacert $RACK_CA $RACK_URL -H "X-Auth-Token: $TOKEN" -H 'Content-Type: application/json' \\
     -d '{{"client": "runner", "fun": "rack_vm.show", "kwarg": {{"name": "{_VM}"}}}}'
 

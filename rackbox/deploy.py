@@ -26,7 +26,8 @@ _SERVED = ("_modules", "_states", "_utils", "api-config", "states")
 _SRV = "/srv/racksalt"
 _STAMP = "/var/lib/rackbox-deployed"
 _MINION_CONF = "/etc/salt/minion.d/racksalt.conf"
-_MINION = "# Enrolled in this rack.\nmaster: salt\nautoload_dynamic_modules: false\n"
+_MINION = "# Enrolled in this rack.\nmaster: salt\n"
+_MINION_SETTINGS = "/etc/salt/minion.d/racksalt-host.conf"
 _PASSWORDS = "/etc/racksalt/htpasswd"
 _USERS = {"ACME": "alice", "BETA": "bob", "READER": "carol", "OPERATOR": "olivia"}
 
@@ -222,7 +223,10 @@ def _enrol(rack: Rack, nodes: list[Node]) -> None:
     if not nodes:
         return
     rack.progress.say("new nodes: starting minions, accepting their keys")
+    # As the highstate writes them: it restarts the minion for nothing then.
+    settings = (rack.checkout / "states/hypervisor/files/minion.conf").read_text()
     for node in nodes:
+        node.write(_MINION_SETTINGS, settings)
         node.write(_MINION_CONF, _MINION)
         node.run(["systemctl", "--no-block", "start", "salt-minion"], timeout_s=60)
     waiting = {node.name: node for node in nodes}

@@ -105,6 +105,10 @@ class FakeHypervisor:
         self._running(uuid)
         self.states[uuid] = "running"
 
+    def save(self, uuid: str) -> None:
+        self._running(uuid)
+        self.states[uuid] = "suspended"
+
     def write_record(self, uuid: str, xml: str) -> None:
         self.fault("write_record")
         self._known(uuid)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
+import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [path for path in (str(CHECKOUT), str(CHECKOUT / "rackbox")) if path not in sys.path]
@@ -270,6 +271,16 @@ class RealRack:
         self.master.write(path, text, 0o600)
         return text
 
+    def edit_yaml(self, file: str, change: Callable[[dict[str, Any]], object]) -> None:
+        """Change one of the rack's files as data; its comments go."""
+
+        def edited(text: str) -> str:
+            data = yaml.safe_load(text)
+            change(data)
+            return str(yaml.safe_dump(data, sort_keys=False))
+
+        self.edit(file, edited)
+
     def set_password(self, user: str, password: str | None) -> None:
         """Write a user into the password file, or take it out."""
         script = (
@@ -322,7 +333,9 @@ class RealRack:
 
     def log_tails(self) -> list[tuple[str, str]]:
         """The end of each daemon's log, for the report of a failed test."""
-        tails = [("master", "journalctl --no-pager -o cat -n 40 -u salt-master -u salt-api; tail -n 60 /var/log/salt/*")]
+        tails = [
+            ("master", "journalctl --no-pager -o cat -n 40 -u salt-master -u salt-api; tail -n 60 /var/log/salt/*")
+        ]
         tails += [(host.name, "tail -n 80 /var/log/salt/minion") for host in self.hosts]
         return [(name, self._tail(name, script)) for name, script in tails]
 

@@ -30,6 +30,7 @@ TENANT_CALLS = (
     "rack_vm.show",
     "rack_vm.start",
     "rack_vm.stop",
+    "rack_vm.suspend",
     "rack_vm.tag",
     "rack_vm.why_not",
 )

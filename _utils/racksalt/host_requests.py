@@ -36,7 +36,7 @@ class CreateOnHost:
     start: bool = True
 
 
-Verb = Literal["start", "stop", "restart", "pause", "resume", "delete", "note", "tag", "protect"]
+Verb = Literal["start", "stop", "restart", "pause", "resume", "suspend", "delete", "note", "tag", "protect"]
 
 
 @dataclass(frozen=True, slots=True)

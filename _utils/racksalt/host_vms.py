@@ -15,6 +15,8 @@ from racksalt.model import Domain, HostConfig, HostReport, KernelImage, Record
 from racksalt.names import is_uuid
 from racksalt.ports import Clock, HostLock, Hypervisor, Volumes
 
+_DOWN = ("stopped", "suspended", "crashed")
+
 #: Where QEMU's virtlogd writes each VM's serial console.
 CONSOLE_LOGS = "/var/log/libvirt/qemu"
 
@@ -81,7 +83,12 @@ class HostVms:
         """Whether this very VM is there already; refuses what must not be made."""
         vm = request.record
         if self.clock.now() > request.deadline:
-            raise Refused("claim_expired", f"{vm.title}: the writer no longer holds its place", vm=vm.title)
+            raise Refused(
+                "claim_expired",
+                f"{vm.title}: its place was held until {request.deadline:.0f}, here it is {self.clock.now():.0f}; "
+                "if that is not true, set this host's clock",
+                vm=vm.title,
+            )
         report = self.hypervisor.report()
         for domain in report.domains:
             if domain.uuid == vm.uuid:
@@ -142,7 +149,7 @@ class HostVms:
 
     def _remove_domain(self, uuid: str) -> bool:
         try:
-            if self.hypervisor.state(uuid) not in ("stopped", "crashed"):
+            if self.hypervisor.state(uuid) not in _DOWN:
                 self.hypervisor.destroy(uuid)
             self.hypervisor.undefine(uuid)
         except NotFound:
@@ -156,7 +163,7 @@ class HostVms:
         return {"changed": True}
 
     def _stop(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
-        if domain.state in ("stopped", "crashed"):
+        if domain.state in _DOWN:
             return {"changed": False, "rungs": []}
         if domain.state == "paused" and not request.hard:
             self.hypervisor.resume(domain.uuid)
@@ -183,6 +190,12 @@ class HostVms:
             self.hypervisor.resume(domain.uuid)
         return {"changed": domain.state == "paused"}
 
+    def _suspend(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
+        _require(domain, "running", "paused", "suspended", verb="suspend")
+        if domain.state != "suspended":
+            self.hypervisor.save(domain.uuid)
+        return {"changed": domain.state != "suspended"}
+
     def _delete(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
         with self.lock():
             vm = _record_of(self._own_domain(domain.uuid))
@@ -206,6 +219,7 @@ _VERBS = {
     "restart": HostVms._restart,
     "pause": HostVms._pause,
     "resume": HostVms._resume,
+    "suspend": HostVms._suspend,
     "delete": HostVms._delete,
     "note": HostVms._describe,
     "tag": HostVms._describe,

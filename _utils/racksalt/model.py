@@ -30,7 +30,7 @@ from racksalt.names import (
 from racksalt.shape import Holds, Range
 
 Role = Literal["reader", "member"]
-State = Literal["running", "paused", "stopped", "crashed", "unknown"]
+State = Literal["running", "paused", "suspended", "stopped", "crashed", "unknown"]
 Labels = Mapping[LabelKey, LabelValue]
 
 

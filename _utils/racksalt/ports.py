@@ -76,6 +76,9 @@ class Hypervisor(Protocol):
 
     def resume(self, uuid: str) -> None: ...
 
+    def save(self, uuid: str) -> None:
+        """Write its memory to disk and stop it; the next start goes on from there."""
+
     def write_record(self, uuid: str, xml: str) -> None:
         """Replace Racksalt's element in the domain's metadata, for now and for the next start."""
 

@@ -66,4 +66,4 @@ def _try(hypervisor: Hypervisor, uuid: str, rung: Rung, clock: Clock) -> str:
 
 
 def _is_down(hypervisor: Hypervisor, uuid: str) -> bool:
-    return hypervisor.state(uuid) in ("stopped", "crashed")
+    return hypervisor.state(uuid) in ("stopped", "suspended", "crashed")

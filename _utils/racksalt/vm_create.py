@@ -16,12 +16,12 @@ from racksalt.access import Caller
 from racksalt.errors import BadInput, Conflict, RacksaltError, Refused, Unavailable
 from racksalt.host_requests import CreateOnHost
 from racksalt.inventory import Inventory, Vm
-from racksalt.model import Claim, Flavor, Image, Network, Nic, Record, Room
+from racksalt.model import Claim, Flavor, HostReport, Image, Network, Nic, Record, Room
 from racksalt.names import new_uuid
 from racksalt.placement import HostLoad, Wish
 from racksalt.ports import Answer, Silent
 from racksalt.quota import Usage
-from racksalt.rack import CLAIM_S, Rack
+from racksalt.rack import CLAIM_S, READ_TIMEOUT_S, Rack
 from racksalt.rack_requests import CreateVm, FindHosts
 from racksalt.rack_vms import shown
 from racksalt.settings import Settings, network_of
@@ -107,7 +107,7 @@ class VmCreate:
             claim = self._claim(caller, order, settings, seen, refused, claim)
             host = claim.record.host
             answer = self._ask_host(claim, order, settings)
-            if isinstance(answer, Silent):
+            if isinstance(answer, Silent) and not self._is_made(claim):
                 raise _unconfirmed(caller, claim)
             if not isinstance(answer, RacksaltError):
                 self.rack.claims.write(replace(claim, settled_at=self.rack.clock.now()))
@@ -181,6 +181,15 @@ class VmCreate:
             protected=asked.protected,
             request_id=asked.request_id,
         )
+
+    def _is_made(self, claim: Claim) -> bool:
+        """A lost return is not a lost job: whether the host shows the VM, started if that was asked."""
+        host, uuid = claim.record.host, claim.record.uuid
+        answer = self.rack.fleet.ask([host], "rack_host.report", {}, timeout_s=READ_TIMEOUT_S)[host]
+        if isinstance(answer, (Silent, RacksaltError)):
+            return False
+        domains = shape.parse(HostReport, answer).domains
+        return any(domain.uuid == uuid and domain.state == "running" for domain in domains)
 
     def _ask_host(self, claim: Claim, order: Order, settings: Settings) -> Answer:
         host = claim.record.host

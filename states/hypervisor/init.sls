@@ -6,6 +6,7 @@ include:
 
 hypervisor packages:
   pkg.installed:
+    - reload_modules: true
     - pkgs:
         - dnsmasq-base
         - dnsmasq-utils

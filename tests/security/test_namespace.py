@@ -308,7 +308,9 @@ def test_other_shapes_of_a_body(rack: RealRack, victim: dict[str, str]) -> None:
     assert rack.snapshot() == before
 
 
-@pytest.mark.parametrize("extra", [{key: FORGED[key]} for key in FORGED if key not in ("username", "password")], ids=str)
+@pytest.mark.parametrize(
+    "extra", [{key: FORGED[key]} for key in FORGED if key not in ("username", "password")], ids=str
+)
 def test_a_login_takes_a_name_and_a_password_and_nothing_else(rack: RealRack, extra: dict[str, Any]) -> None:
     nobody = rack.fresh_api()
     body = {"username": rack.env["ACME_USER"], "password": rack.env["ACME_PASSWORD"], "eauth": "rack", **extra}

@@ -18,6 +18,7 @@ NETWORK = Network("nat", "10.80.0.0/20", "10.80.0.1", "10.80.0.16", "10.80.15.25
 KERNEL = KernelImage("tiny", "kernel", "1" * 64, "2" * 64, "quiet")
 DISK = DiskImage("debian", "disk", "3" * 64, "raw")
 UUID = "0b5f2f40-4a4e-4b0e-9d2c-{:012x}"
+RECORDS = set(Record.__dataclass_fields__) - set(CreateOnHost.__dataclass_fields__)
 
 
 @dataclass
@@ -55,7 +56,7 @@ def vm(number: int = 1, **changed: Any) -> Record:
 
 
 def request(clock: FakeClock, number: int = 1, **changed: Any) -> CreateOnHost:
-    record = vm(number, **{key: changed.pop(key) for key in list(changed) if key in Record.__dataclass_fields__})
+    record = vm(number, **{key: changed.pop(key) for key in list(changed) if key in RECORDS})
     asked = CreateOnHost(record, KERNEL, NETWORK, RoomPolicy(), "qemu", clock.time + 60)
     return replace(asked, **changed)
 

@@ -72,21 +72,33 @@ def test_a_name_in_use_is_a_conflict() -> None:
     create(rack, "bob")
 
 
-def test_a_silent_host_holds_what_was_claimed_until_it_is_looked_up() -> None:
+def test_a_lost_return_is_not_a_lost_job() -> None:
     rack = fake_rack(hosts=1)
-    rack.hosts["h1"].loses_returns = True
 
-    def answers_reports(host: str, function: str) -> None:
+    def loses_the_create(host: str, function: str) -> None:
         rack.hosts[host].loses_returns = function == "rack_vm.create"
 
-    rack.fleet.before = answers_reports
+    rack.fleet.before = loses_the_create
+    assert create(rack)["changed"]
+    assert rack.vms_on_hosts() == ["acme.web1"] and all(claim.settled_at for claim in rack.claims.all())
+
+
+def test_a_silent_host_holds_what_was_claimed_until_it_is_looked_up() -> None:
+    rack = fake_rack(hosts=1)
+
+    def falls_silent_with_the_create(host: str, function: str) -> None:
+        rack.hosts[host].loses_returns |= function == "rack_vm.create"
+
+    rack.fleet.before = falls_silent_with_the_create
     with pytest.raises(Unavailable) as told:
         create(rack)
     assert told.value.code == "host_silent"
+    rack.fleet.before = lambda host, function: None
     with pytest.raises(Conflict):
         create(rack)
-    rack.fleet.before = lambda host, function: None
     rack.hosts["h1"].loses_returns = False
+    with pytest.raises(Conflict):
+        create(rack)
     rack.clock.sleep(600)
     create(rack, name="web2")
     assert rack.vms_on_hosts() == ["acme.web1", "acme.web2"]

@@ -25,8 +25,11 @@ class Htpasswd:
         return bool(self._file().check_password(user, password))
 
     def hash_of(self, user: str) -> str | None:
-        """The stored hash."""
-        found = self._file().get_hash(user) if self.path.exists() else None
+        """The stored hash; a name that no such file can hold has none."""
+        try:
+            found = self._file().get_hash(user) if self.path.exists() else None
+        except ValueError:
+            return None
         return found.decode() if isinstance(found, bytes) else found
 
     def _file(self) -> HtpasswdFile:

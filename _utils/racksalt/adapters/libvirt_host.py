@@ -73,8 +73,8 @@ class LibvirtHost:
         self._on(uuid, lambda domain: domain.create())
 
     def state(self, uuid: str) -> State:
-        code: int = self._on(uuid, lambda domain: domain.state())[0]
-        return _STATES.get(code, "unknown")
+        code, reason = self._on(uuid, lambda domain: domain.state())
+        return _state(code, reason)
 
     def press_power(self, uuid: str) -> None:
         self._on(uuid, lambda domain: domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
@@ -94,6 +94,9 @@ class LibvirtHost:
 
     def resume(self, uuid: str) -> None:
         self._on(uuid, lambda domain: domain.resume())
+
+    def save(self, uuid: str) -> None:
+        self._on(uuid, lambda domain: domain.managedSave())
 
     def write_record(self, uuid: str, xml: str) -> None:
         kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
@@ -155,7 +158,7 @@ class LibvirtHost:
         return Domain(
             handle.UUIDString(),
             handle.name(),
-            _STATES.get(stats.get("state.state", -1), "unknown"),
+            _state(stats.get("state.state", -1), stats.get("state.reason", -1)),
             int(root.findtext("vcpu") or "0"),
             _mebibytes(root.find("memory")),
             known.disk_gib if known else _disks_gib(handle, root),
@@ -206,6 +209,12 @@ def _without_namespace(xml: str) -> str:
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _state(code: int, reason: int) -> State:
+    if code == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_SAVED:
+        return "suspended"
+    return _STATES.get(code, "unknown")
 
 
 def _mebibytes(memory: ElementTree.Element | None) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from racksalt.adapters.system import FileLock, SystemClock
 from racksalt.adapters.volume_files import VolumeFiles
+from racksalt.errors import Unavailable
 from racksalt.host_vms import HostVms
 
 if TYPE_CHECKING:
@@ -18,14 +19,11 @@ if TYPE_CHECKING:
 LOCK = Path("/run/lock/racksalt-host")
 
 
-def has_libvirt() -> bool:
-    """Whether libvirt's Python module is installed."""
-    return importlib.util.find_spec("libvirt") is not None
-
-
 @contextmanager
 def hypervisor() -> Iterator[LibvirtHost]:
     """This host's libvirt, on a connection of its own."""
+    if importlib.util.find_spec("libvirt") is None:
+        raise Unavailable("libvirt_missing", "python3-libvirt is not installed here; apply the highstate")
     from racksalt.adapters import libvirt_host
 
     with libvirt_host.connected(disk_gib=VolumeFiles().total_gib()) as connection:

@@ -193,6 +193,8 @@ class Api(rest_cherrypy.API):  # type: ignore[misc]  # Salt is untyped
     """rest_cherrypy's application with these URLs and no others."""
 
     url_map: ClassVar = {"index": Commands, "login": Login, "logout": Logout, "run": Run}
+    #: CherryPy serves an icon of its own where there is no such name.
+    favicon_ico = None
 
     def _update_url_map(self) -> None:
         """Stock salt-api adds ``/ws``, ``/hook`` and ``/app`` here."""
@@ -283,8 +285,10 @@ def _read_body() -> None:
     request.body.default_proc = _refuse_media_type
 
 
-def _refuse_media_type(_entity: Any) -> None:
-    raise cherrypy.HTTPError(415, "send application/json")
+def _refuse_media_type() -> None:
+    """A body of another kind; an empty one, as ``POST /logout`` has it, is of none."""
+    if cherrypy.serving.request.headers.get("Content-Length") != "0":
+        raise cherrypy.HTTPError(415, "send application/json")
 
 
 def _json(data: Any) -> bytes:

@@ -48,11 +48,13 @@ class Credentials:
 
 
 def from_json(body: bytes) -> Any:
-    """A JSON body; anything that is none is bad input."""
+    """A JSON body; anything that is none is bad input, and so is what cannot be sent on: half a character."""
     try:
-        return json.loads(body)
+        data = json.loads(body)
+        json.dumps(data, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BadInput("the body is no JSON", code="bad_body") from error
+    return data
 
 
 def from_form(body: bytes) -> dict[str, Any]:

@@ -1,0 +1,164 @@
+"""Writes ``docs/reference.md`` from the docstrings of ``_runners`` and ``_modules``: ``python3 docs/reference.py``.
+
+A runner's arguments are those of its request (``racksalt.rack_requests``): types, limits and defaults come from there.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "_utils")] if str(ROOT / "_utils") not in sys.path else []
+
+from racksalt import rack_requests, shape  # noqa: E402  # found through the line above
+
+_HEAD = """\
+# Reference: every function
+
+Generated from the docstrings by `make docs`; do not edit.
+
+Runners act on the whole rack: `salt-run NAME …` on the master's shell, and the same names over the API.
+Execution modules act on one host: `salt HOST NAME …`, or `salt-call --local NAME …` on the host itself.
+A refused or failed call returns an `error` with a stable code (see [errors.md](errors.md)) and exits non-zero.
+"""
+_PARTS = (("_runners", "Runners: the rack"), ("_modules", "Execution modules: one host"))
+_SCALARS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def text() -> str:
+    """The file's content."""
+    sections = [_HEAD]
+    for folder, title in _PARTS:
+        sections.append(f"## {title}\n")
+        for path in sorted((ROOT / folder).glob("rack*.py")):
+            sections.extend(_module(path, folder))
+    return "\n".join(sections)
+
+
+def allowed(kind: Any) -> str:
+    """What a field of this type takes, in words."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return ", ".join(dict.fromkeys(_rule(parts[0], rule.says) for rule in parts[1:]))
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(allowed(part) for part in parts if part is not type(None)))
+    if origin is Literal:
+        return " or ".join(f"`{choice}`" for choice in parts)
+    if origin is tuple:
+        return f"a list of: {allowed(parts[0])}"
+    if origin is not None and issubclass(origin, Mapping):
+        return f"a mapping of {allowed(parts[0])} to {allowed(parts[1])}"
+    if dataclasses.is_dataclass(kind):
+        return "a mapping of " + ", ".join(f"`{field.name}`" for field in dataclasses.fields(kind))
+    return _SCALARS[kind]
+
+
+def default(field: dataclasses.Field[Any]) -> str:
+    """A field's default as people write it in YAML."""
+    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        return "required"
+    value = field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
+    if value is None:
+        return "none"
+    if value == () or value == {} or value == "":
+        return "empty"
+    if dataclasses.is_dataclass(value):
+        return "`{" + ", ".join(f"{key}: {item}" for key, item in shape.plain(value).items()) + "}`"
+    if isinstance(value, tuple):
+        return "`[" + ", ".join(f'"{item}"' if "*" in item else str(item) for item in value) + "]`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _rule(kind: Any, says: str) -> str:
+    """A pattern in a rule's words is code; numbers say that they are."""
+    found = re.search(r"\[.*\S", says)
+    if found:
+        return f"{says[: found.start()]}`{found.group()}`"
+    return f"{_SCALARS[kind]}, {says}" if kind in (int, float) else says
+
+
+def _module(path: Path, folder: str) -> Iterator[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    yield f"### `{path.stem}`{'' if folder == '_runners' else ' on a host'}\n"
+    yield _markdown(ast.get_docstring(tree) or "") + "\n"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield from _function(path.stem, node, folder)
+
+
+def _function(module: str, node: ast.FunctionDef, folder: str) -> Iterator[str]:
+    yield f"#### `{module}.{node.name.rstrip('_')}`{'' if folder == '_runners' else ' on a host'}\n"
+    said, _, example = (ast.get_docstring(node) or "").partition("CLI Example:")
+    yield _markdown(said) + "\n"
+    arguments = list(_asked(node) if folder == "_runners" else _parameters(node))
+    if arguments:
+        yield "| argument | takes | default |\n|---|---|---|"
+        yield "\n".join(f"| `{name}` | {takes} | {given} |" for name, takes, given in arguments) + "\n"
+    command = example.partition(".. code-block:: bash")[2]
+    yield f"```sh\n{inspect.cleandoc(command)}\n```\n"
+
+
+def _asked(node: ast.FunctionDef) -> Iterator[tuple[str, str, str]]:
+    """A runner's arguments with what its request says of them."""
+    names = [item.arg for item in node.args.args]
+    request = _request_of(node)
+    hints = get_type_hints(request, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(request)}
+    own = dict(zip(reversed(names), reversed(node.args.defaults), strict=False))
+    for name in names:
+        stated = ast.literal_eval(own[name]) if name in own else None
+        given = default(fields[name]) if stated is None else _stated(stated)
+        yield name, allowed(hints[name]), given
+
+
+def _stated(value: Any) -> str:
+    if value in ((), ""):
+        return "empty"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _request_of(node: ast.FunctionDef) -> Any:
+    """The class of ``racksalt.rack_requests`` that the function's body names."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == "asks":
+            return getattr(rack_requests, part.attr)
+    return rack_requests.ActOnVm
+
+
+def _parameters(node: ast.FunctionDef) -> Iterator[tuple[str, str, str]]:
+    """A module's parameters as its signature has them."""
+    defaults = [None] * (len(node.args.args) - len(node.args.defaults)) + list(node.args.defaults)
+    words = {"str": "text", "bool": "true or false", "float": "a number of seconds"}
+    for item, stated in zip(node.args.args, defaults, strict=True):
+        kind = ast.unparse(item.annotation) if item.annotation else ""
+        takes = words.get(kind, "a list of text" if kind.startswith("list") else "a mapping")
+        value = ast.literal_eval(stated) if stated is not None else None
+        yield item.arg, takes, "required" if stated is None else "empty" if value is None else _stated(value)
+
+
+def _markdown(said: str) -> str:
+    """A docstring's few forms of reStructuredText as Markdown."""
+    said = re.sub(r":(?:py:)?\w+:`([^`]+)`", r"`\1`", said.strip())
+    said = said.replace("``", "`")
+    lines: list[str] = []
+    for line in said.splitlines():
+        if line.startswith("    "):
+            if lines and re.fullmatch(r"[a-z_]+(, [a-z_]+)*", lines[-1]):
+                lines[-1] = f"- `{lines[-1]}`: {line.strip()}"
+            else:
+                lines.append(f"  {line.strip()}")
+        else:
+            lines.append(line)
+    return re.sub(r"(?m)^(?<!- )([^-\s].*)\n(- `)", r"\1\n\n\2", "\n".join(lines))
+
+
+if __name__ == "__main__":
+    (ROOT / "docs/reference.md").write_text(text(), encoding="utf-8")

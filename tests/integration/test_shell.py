@@ -1,0 +1,84 @@
+"""The master's shell: every documented call works as it is written, and a refusal is an exit code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+
+import pytest
+
+from racksalt import acl
+from tests.on_rack import CHECKOUT, CREATE, RealRack
+
+#: What the examples speak of and this rack has under another name.
+ADAPTED = {"image=debian-12": "image=tiny", "rack_tenant.create gamma": "rack_tenant.create delta"}
+#: The order in which the examples make sense: the VM is there before it is stopped, and deleted last.
+FIRST, LAST = ("rack_vm.create", "rack_vm.tag"), ("rack_vm.protect", "rack_vm.delete")
+
+
+def _examples() -> dict[str, str]:
+    """Every function of every runner with the call that its docstring shows."""
+    found = {}
+    for path in sorted((CHECKOUT / "_runners").glob("rack*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                text = ast.get_docstring(node) or ""
+                lines = re.findall(r"^\s+(salt-run .*)$", text, re.MULTILINE)
+                assert len(lines) == 1, f"{path.stem}.{node.name}: {lines}"
+                found[f"{path.stem}.{node.name.rstrip('_')}"] = lines[0]
+    return found
+
+
+def _in_order(functions: list[str]) -> list[str]:
+    rest = [fun for fun in functions if fun not in FIRST + LAST]
+    # `start` of a running VM and `resume` of one that is not paused say so; `pause` comes before `resume`.
+    return [*FIRST, *sorted(rest, key=lambda fun: (fun == "rack_vm.resume", fun == "rack_vm.stop", fun)), *LAST]
+
+
+def test_every_documented_example_runs(clean_rack: RealRack) -> None:
+    rack = clean_rack
+    examples = _examples()
+    assert set(examples) == {*acl.TENANT_CALLS, *acl.OPERATOR_CALLS}
+    wrong = {}
+    for fun in _in_order(list(examples)):
+        line = examples[fun]
+        for written, here in ADAPTED.items():
+            line = line.replace(written, here)
+        words = shlex.split(line)
+        assert words[:2] == ["salt-run", fun]
+        if fun == "rack_vm.stop":
+            rack.guest("acme/web1")
+        ran = rack.shell([*words, *([] if "--out=json" in words else ["--out=json"])])
+        if ran.code != 0 or ran.error is not None or ran.data is None:
+            wrong[line] = (ran.code, ran.error or ran.stdout[-300:])
+    assert wrong == {}
+    assert rack.api("OPERATOR").call("rack_vm.list")["vms"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["rack_vm.show", "acme/nosuch"], "vm_not_found"),
+        (["rack_vm.create", "acme/x", "flavor=nosuch", "image=tiny"], "flavor_unknown"),
+        (["rack_vm.create", "acme/x", "flavor=m1.large", "image=tiny"], "no_host_fits"),
+        (["rack_vm.create", "web1", "flavor=m1.tiny", "image=tiny"], "tenant_ambiguous"),
+        (["rack_vm.list", "nosuch=1"], "bad_input"),
+        (["rack_vm.show", "acme/x", "tenant=beta"], "vm_not_found"),
+        (["rack_host.show", "h9"], "host_unknown"),
+        (["rack_tenant.quota", "acme", "vms=-2"], "bad_input"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_a_refusal_exits_non_zero_and_says_why(rack: RealRack, words: list[str], code: str) -> None:
+    ran = rack.run(words[0], *words[1:])
+    assert ran.code != 0 and ran.error is not None, ran.stdout
+    assert ran.error["code"] == code and ran.error["detail"]
+
+
+def test_a_list_in_yaml_and_in_the_default_outputter(rack: RealRack) -> None:
+    rack.run("rack_vm.create", "acme/shown", start=False, **CREATE)
+    for out in ("yaml", "nested", "raw"):
+        ran = rack.shell(["salt-run", f"--out={out}", "rack_vm.list"])
+        assert ran.code == 0 and "shown" in ran.stdout
+    assert rack.run("rack_vm.delete", "acme/shown").data["changed"]
