@@ -132,13 +132,19 @@ class Api:
             raise CallRefused(answer.status, answer.error or {"detail": answer.text[:500]})
         return answer.body["return"][0]
 
-    def refusal(self, fun: str, **kwarg: Any) -> CallRefused:
-        """The refusal of a call that has to be refused."""
+    def attempt(self, fun: str, **kwarg: Any) -> CallRefused | None:
+        """One runner call that may be refused: the refusal, or ``None`` when it was done."""
         try:
-            told = self.call(fun, **kwarg)
+            self.call(fun, **kwarg)
         except CallRefused as refused:
             return refused
-        raise AssertionError(f"{fun} {kwarg} of {self.user or 'nobody'} was not refused: {told}")
+        return None
+
+    def refusal(self, fun: str, **kwarg: Any) -> CallRefused:
+        """The refusal of a call that has to be refused."""
+        refused = self.attempt(fun, **kwarg)
+        assert refused is not None, f"{fun} {kwarg} of {self.user or 'nobody'} was not refused"
+        return refused
 
 
 @dataclass(frozen=True)

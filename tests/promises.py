@@ -30,7 +30,7 @@ def sample(cases: Sequence[T], at_most: int) -> list[T]:
     """All cases with FULL, else a part of them that PROMISES_SEED chooses; always in order."""
     if full() or len(cases) <= at_most:
         return list(cases)
-    chosen = random.Random(os.environ.get("PROMISES_SEED", "0")).sample(range(len(cases)), at_most)  # noqa: S311
+    chosen = random.Random(os.environ.get("PROMISES_SEED", "0")).sample(range(len(cases)), at_most)
     return [cases[index] for index in sorted(chosen)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from racksalt.ports import Silent
 from racksalt.rack import Rack, silent_hosts
 from racksalt.rack_requests import ActOnVm, ListVms, ShowVm
 from racksalt.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _QUICK_S = 30.0
 
@@ -85,6 +88,7 @@ def for_caller(caller: Caller, error: RacksaltError, host: str) -> RacksaltError
     """A host's error; only the operator learns which host it was and what it said of itself."""
     if caller.operator or error.code in _FOR_EVERYBODY:
         return error
+    log.warning("host %s refused what %s asked for: %s: %s", host, caller.user, error.code, error.detail)
     return Unavailable("host_failed", "the VM's host could not do it; the operator can see why")
 
 

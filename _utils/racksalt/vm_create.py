@@ -7,6 +7,7 @@ claim moves to the next candidate. Whatever fails, the claim ends with what the 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,8 @@ from racksalt.rack import CLAIM_S, READ_TIMEOUT_S, Rack
 from racksalt.rack_requests import CreateVm, FindHosts
 from racksalt.rack_vms import shown
 from racksalt.settings import Settings, network_of
+
+log = logging.getLogger(__name__)
 
 #: A create looks at so many hosts before it gives up.
 _MOST_TRIES = 5
@@ -77,7 +80,7 @@ class VmCreate:
         loads = self.rack.inventory(settings).loads()
         explained = placement.explain(order.wish, loads)
         told: dict[str, Any] = {
-            "fits": sum(all(verdict.ok for verdict in rules) for rules in explained.values()),
+            "fits": any(placement.fits(order.wish, load) for load in loads),
             "refused_by_rule": placement.count_by_rule(explained),
         }
         if caller.operator:
@@ -287,7 +290,7 @@ def _no_host(caller: Caller, wish: Wish, loads: Sequence[HostLoad]) -> Refused:
     facts: dict[str, Any] = {"refused_by_rule": counts}
     if caller.operator:
         facts["refusals"] = [{"host": host, **shape.plain(verdict)} for host, verdict in placement.refusals(explained)]
-    return Refused("no_host_fits", f"no host of {len(explained)} can take it: {told or 'there is none'}", **facts)
+    return Refused("no_host_fits", f"no host can take it: {told or 'there is none'}", **facts)
 
 
 def _unconfirmed(caller: Caller, claim: Claim) -> Unavailable:
@@ -305,6 +308,7 @@ def _failed(caller: Caller, refused: Mapping[str, RacksaltError]) -> RacksaltErr
     lost_races = all(error.code in ("no_room", "claim_expired") for error in refused.values())
     code = "no_host_fits" if lost_races else "host_failed"
     kind = Refused if lost_races else Unavailable
+    log.warning("no host made the VM that %s asked for: %s", caller.user, told)
     if not caller.operator:
         return kind(code, "no host could make the VM and nothing was kept; the operator can see why")
     details = "; ".join(f"{item['host']}: {item['detail']}" for item in told)

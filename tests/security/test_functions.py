@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import salt.utils.minions
 
 from racksalt import acl, acl_file
 from racksalt.api import lowstate
-from racksalt.errors import Denied, RacksaltError
+from racksalt.errors import BadInput
 from tests import on_rack
 from tests.on_rack import Answer, RealRack
 from tests.promises import sample
@@ -28,18 +29,10 @@ pytestmark = pytest.mark.promise("S3")
 ROOT = Path(__file__).resolve().parents[2]
 #: Names beside the listed ones, for patterns that match too much.
 NEAR = [
-    changed
+    near.format(call)
     for call in acl.TENANT_CALLS
-    for changed in (
-        f"{call}_all",
-        f"x{call}",
-        call.replace(".", "x"),
-        f"{call}\n",
-        f" {call}",
-        call.upper(),
-        f"{call}.x",
-    )
-]
+    for near in ("{}_all", "x{}", "{}\n", " {}", "{}.x", "{}%00", "{}\\Z")
+] + [call.replace(".", "x") for call in acl.TENANT_CALLS] + [call.upper() for call in acl.TENANT_CALLS]
 CLIENTS = sorted({*salt.netapi.CLIENTS, "local_subset", "local_batch", "cloud", "caller", "", "Runner", "runner "})
 #: URLs of stock salt-api that do not exist here.
 NOWHERE = ("/events", "/ws", "/hook", "/hook/x", "/jobs", "/jobs/1", "/minions", "/minions/h1", "/keys", "/keys/h1")
@@ -81,11 +74,8 @@ def test_the_front_lets_only_the_listed_runner_functions_through() -> None:
     found = _salts_own()
     assert len(found["runner"]) > 50 and len(found["wheel"]) > 25 and len(found["local"]) > 1000
     for client, fun in itertools.product(CLIENTS, [*itertools.chain.from_iterable(found.values()), *NEAR]):
-        try:
+        with suppress(BadInput):
             calls, _ = lowstate.calls(_low(client, fun))
-        except RacksaltError as error:
-            assert error.status == 400
-        else:
             assert client == "runner" and calls[0].fun not in acl.TENANT_CALLS
     assert [lowstate.calls(_low("runner", fun))[0][0].fun for fun in acl.TENANT_CALLS] == list(acl.TENANT_CALLS)
 
@@ -93,9 +83,8 @@ def test_the_front_lets_only_the_listed_runner_functions_through() -> None:
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> salt.utils.minions.CkMinions:
     """Salt's own judge of ACLs."""
-    return salt.utils.minions.CkMinions(
-        {**salt.config.master_config(None), "pki_dir": str(tmp_path_factory.mktemp("pki"))}
-    )
+    opts = {**salt.config.master_config(None), "pki_dir": str(tmp_path_factory.mktemp("pki"))}
+    return salt.utils.minions.CkMinions(opts)
 
 
 def test_salts_own_judge_reads_the_acl_the_same_way(judge: salt.utils.minions.CkMinions) -> None:
@@ -209,7 +198,3 @@ def test_the_master_itself_refuses_a_tenants_password_on_its_bus(rack: RealRack)
     assert len(told) == 4
     for fun, answer in told:
         assert "error" in answer and "data" not in answer, f"{fun}: {answer}"
-
-
-def test_denied_is_a_refusal_with_403() -> None:
-    assert Denied.status == 403

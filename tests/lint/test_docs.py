@@ -1,0 +1,224 @@
+"""The documentation says what the code does: generated pages, error codes, the rack's files, links, fragments."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib.util
+import re
+import types
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import pytest
+
+from racksalt import errors, settings
+from racksalt.model import Quota, RoomPolicy
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "rackbox/README.md", ROOT / "pillar/README.md"])
+FRAGMENT = r"\+[a-z0-9-]+\.(feature|bugfix|misc)\.md"
+#: Classes of errors that are not in ``racksalt.errors``.
+_MORE_STATUSES = {"Unauthorized": 401, "Throttled": 429}
+#: Lines of errors.md that no code of ours raises: CherryPy's own refusals, named by their status.
+_HTTP_SECTION = "## The server's own"
+
+
+def _reference() -> Any:
+    spec = importlib.util.spec_from_file_location("docs_reference", ROOT / "docs/reference.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+REFERENCE = _reference()
+
+
+def test_the_reference_is_the_generated_one() -> None:
+    assert (ROOT / "docs/reference.md").read_text() == REFERENCE.text(), "run `make docs`"
+
+
+def _rows(text: str) -> list[list[str]]:
+    """The cells of all table rows, without heads; a bar within code is escaped as ``\\|``."""
+    rows = [re.split(r"(?<!\\)\|", line.strip()[1:-1]) for line in text.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+# Error codes.
+
+
+def _class_statuses() -> dict[str, int]:
+    own = {name: kind.status for name, kind in vars(errors).items() if isinstance(getattr(kind, "status", None), int)}
+    return own | _MORE_STATUSES
+
+
+def _raised(tree: ast.AST) -> Iterator[tuple[ast.expr, int]]:
+    """Each expression that names a code, with the status of its error."""
+    statuses = _class_statuses()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in statuses:
+            named = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+            if node.func.id == "BadInput":
+                yield (named or [ast.Constant("bad_input")])[0], 400
+            elif node.args and not isinstance(node.args[0], ast.Starred):
+                yield node.args[0], statuses[node.func.id]
+
+
+def _texts(expression: ast.expr, nouns: set[str]) -> Iterator[str]:
+    """What an expression can be; a code that is put together with a noun once for each of them."""
+    if isinstance(expression, ast.Constant):
+        yield str(expression.value)
+    elif isinstance(expression, ast.JoinedStr):
+        ends = "".join(str(part.value) for part in expression.values if isinstance(part, ast.Constant))
+        yield from (noun + ends for noun in nouns)
+    elif isinstance(expression, ast.IfExp):
+        yield from _texts(expression.body, nouns)
+        yield from _texts(expression.orelse, nouns)
+
+
+def _nouns(tree: ast.AST) -> set[str]:
+    """What ``_known("flavor", …)`` looks up."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    firsts = [call.args[0] for call in calls if call.func.id == "_known" and call.args]  # type: ignore[attr-defined]
+    return {str(first.value) for first in firsts if isinstance(first, ast.Constant)}
+
+
+def _codes_in_the_code(*, with_nouns: bool) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for path in sorted((ROOT / "_utils/racksalt").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for expression, status in _raised(tree):
+            for text in _texts(expression, _nouns(tree) if with_nouns else set()):
+                found.setdefault(text, set()).add(status)
+    return found
+
+
+def _documented_codes() -> tuple[dict[str, set[int]], dict[str, set[int]]]:
+    """Racksalt's own codes, and the server's."""
+    ours, _, servers = (ROOT / "docs/errors.md").read_text().partition(_HTTP_SECTION)
+    assert servers, f"errors.md has no section {_HTTP_SECTION!r}"
+    return _codes_of(ours), _codes_of(servers)
+
+
+def _codes_of(text: str) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for code, status, meaning, remedy in _rows(text):
+        name = code.strip("`")
+        assert name not in found, f"{name} stands in errors.md twice"
+        assert meaning and remedy, f"{name} has no meaning or no remedy"
+        found[name] = {int(number) for number in re.findall(r"\d{3}", status)}
+    return found
+
+
+def test_every_error_code_is_documented() -> None:
+    documented, _ = _documented_codes()
+    missing = _codes_in_the_code(with_nouns=False).keys() - documented.keys()
+    assert not missing, f"docs/errors.md does not have {sorted(missing)}"
+
+
+def test_every_documented_code_exists_with_its_status() -> None:
+    raised = _codes_in_the_code(with_nouns=True)
+    documented, servers = _documented_codes()
+    for code, statuses in documented.items():
+        assert code in raised, f"nothing raises {code}"
+        assert statuses == raised[code], f"{code}: in the code {sorted(raised[code])}"
+    for code, (status,) in servers.items():
+        assert code == HTTPStatus(status).phrase.lower().replace(" ", "_")
+
+
+# The rack's files.
+
+
+def _leaves(kind: Any, path: str) -> Iterator[tuple[str, str, str]]:
+    """Each key below ``path``: its name, what it takes, its default."""
+    hints = get_type_hints(kind, include_extras=True)
+    for field in dataclasses.fields(kind):
+        inner = hints[field.name]
+        if field.name == "name" or (field.name == "kind" and REFERENCE.default(field) == "required"):
+            continue
+        key = f"{path}.{field.name}" if path else field.name
+        parts = _parts(inner)
+        if parts:
+            for part in parts:
+                suffix = "" if dataclasses.is_dataclass(inner) else ".NAME"
+                yield from _leaves(part, key + suffix)
+        else:
+            yield key, REFERENCE.allowed(inner), REFERENCE.default(field)
+
+
+def _parts(kind: Any) -> list[Any]:
+    """The dataclasses that a section of a file holds, directly or under names."""
+    origin = get_origin(kind)
+    if origin is not None and origin not in (Union, types.UnionType) and isinstance(origin, type):
+        if not issubclass(origin, Mapping):
+            return []
+        kind = get_args(kind)[1]
+    candidates = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return [part for part in candidates if dataclasses.is_dataclass(part)]
+
+
+def _keys(file: str) -> set[tuple[str, str, str]]:
+    shape, _ = settings.FILES[file]
+    return set(_leaves(shape, ""))
+
+
+def _section(text: str, title: str) -> str:
+    found = re.search(rf"(?ms)^## `{re.escape(title)}`.*?(?=^## |\Z)", text)
+    assert found, f"files.md has no section `{title}`"
+    return found.group()
+
+
+@pytest.mark.parametrize("file", settings.FILES)
+def test_every_key_of_the_racks_files_is_documented(file: str) -> None:
+    rows = _rows(_section((ROOT / "docs/files.md").read_text(), file))
+    told = {(key.strip("`"), takes, given) for key, _, takes, given in rows if not key.startswith("`defaults")}
+    assert all(meaning for _, meaning, *_ in rows), "a key without its meaning"
+    assert told == _keys(file)
+
+
+@pytest.mark.parametrize(("file", "keys"), [("tenants.yaml", {"quota"}), ("hosts.yaml", {"accelerator", "room"})])
+def test_the_defaults_are_documented(file: str, keys: set[str]) -> None:
+    text = _section((ROOT / "docs/files.md").read_text(), file)
+    assert {row[0].strip("`") for row in _rows(text) if "defaults" in row[0]} == {f"defaults.{key}" for key in keys}
+    assert dataclasses.is_dataclass(Quota) and dataclasses.is_dataclass(RoomPolicy)
+
+
+# Links, fragments.
+
+
+def _without_code(text: str) -> str:
+    return re.sub(r"(?ms)^```.*?^```|`[^`\n]*`", "", text)
+
+
+def _anchors(text: str) -> set[str]:
+    heads = re.findall(r"(?m)^#+ (.*)$", re.sub(r"(?ms)^```.*?^```", "", text))
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_internal_links_resolve(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", _without_code(text)):
+        if target.startswith(("https://", "http://", "mailto:")):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), f"{page.name}: {target} is not there"
+        if anchor:
+            assert anchor in _anchors(file.read_text(encoding="utf-8")), f"{page.name}: no heading {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_paths_in_the_text_exist(page: Path) -> None:
+    """``_utils/racksalt/…``, ``tests/…`` and the like, written as code, are in the repository."""
+    folders = r"(?:_[a-z]+|tests|docs|states|pillar|api-config|rackbox)/"
+    for path in re.findall(rf"`({folders}[\w./-]*)`", page.read_text(encoding="utf-8")):
+        assert (ROOT / path).exists(), f"{page.name}: {path} is not there"
+
+
+def test_changelog_fragments_have_a_name_that_towncrier_takes() -> None:
+    wrong = [path.name for path in (ROOT / "changelog.d").glob("*.md") if not re.fullmatch(FRAGMENT, path.name)]
+    assert not wrong, f"allowed: +name.feature.md, +name.bugfix.md, +name.misc.md; found {wrong}"
