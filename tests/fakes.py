@@ -17,7 +17,7 @@ from racksalt.errors import Conflict, NotFound, RacksaltError, Refused
 from racksalt.host_requests import ActOnHost, CreateOnHost, PurgeOnHost
 from racksalt.host_vms import HostVms
 from racksalt.model import Claim, Domain, HostReport, Nic, Room
-from racksalt.ports import Answer, Silent
+from racksalt.ports import Answer, HostLock, Silent
 from racksalt.rack import Rack
 
 Fault = Callable[[str], None]
@@ -53,18 +53,21 @@ class FakeHypervisor:
     fault: Fault = lambda step: None
     xml: dict[str, str] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
+    networks: frozenset[str] = frozenset({"nat"})
     leases: dict[str, str] = field(default_factory=dict)
     foreign: list[Domain] = field(default_factory=list)
 
     def report(self) -> HostReport:
         self.fault("report")
-        domains = [self._domain(uuid) for uuid in self.xml]
+        domains = [self._domain(uuid, xml) for uuid, xml in list(self.xml.items())]
         return HostReport("", self.total, (*domains, *self.foreign), "fake")
 
     def define(self, xml: str) -> None:
         self.fault("define")
         root = ElementTree.fromstring(xml)
         uuid = root.findtext("uuid") or ""
+        if any(ElementTree.fromstring(other).findtext("name") == root.findtext("name") for other in self._others(uuid)):
+            raise Refused("libvirt_refused", "domain already exists with another uuid")
         self.xml[uuid] = xml
         self.states.setdefault(uuid, "stopped")
 
@@ -102,7 +105,8 @@ class FakeHypervisor:
         self.states[uuid] = "paused"
 
     def resume(self, uuid: str) -> None:
-        self._running(uuid)
+        if self.state(uuid) != "paused":
+            raise Conflict("vm_state", "domain is not paused")
         self.states[uuid] = "running"
 
     def save(self, uuid: str) -> None:
@@ -121,25 +125,28 @@ class FakeHypervisor:
 
     def reserve_address(self, nic: Nic) -> None:
         self.fault("reserve_address")
-        if nic.mac in self.leases or nic.address in self.leases.values():
-            raise Refused("libvirt_refused", "there is an existing dhcp host entry")
+        if nic.network not in self.networks:
+            raise NotFound("network_missing", f"no network {nic.network} here")
         self.leases[nic.mac] = nic.address
 
     def release_address(self, nic: Nic) -> None:
         self.leases.pop(nic.mac, None)
 
-    def _domain(self, uuid: str) -> Domain:
-        root = ElementTree.fromstring(self.xml[uuid])
+    def _domain(self, uuid: str, xml: str) -> Domain:
+        root = ElementTree.fromstring(xml)
         known = record.from_domain(root)
         return Domain(
             uuid,
             root.findtext("name") or "",
-            self.states[uuid],  # type: ignore[arg-type]
+            self.states.get(uuid, "stopped"),  # type: ignore[arg-type]
             int(root.findtext("vcpu") or 0),
             int(root.findtext("memory") or 0),
             known.disk_gib if known else 0,
             known,
         )
+
+    def _others(self, uuid: str) -> list[str]:
+        return [xml for known, xml in self.xml.items() if known != uuid]
 
     def _known(self, uuid: str) -> None:
         if uuid not in self.xml:
@@ -198,9 +205,10 @@ class FakeHost:
     volumes: FakeVolumes = field(default_factory=FakeVolumes)
     silent: bool = False
     loses_returns: bool = False
+    lock: HostLock = field(default=no_lock)
 
     def vms(self) -> HostVms:
-        return HostVms(self.name, self.hypervisor, self.volumes, no_lock, self.clock)
+        return HostVms(self.name, self.hypervisor, self.volumes, self.lock, self.clock)
 
     def call(self, function: str, request: Mapping[str, Any]) -> Answer:
         """As the execution modules do it: plain data in, plain data or the error out."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Refused
-from racksalt.host_requests import ActOnHost, CreateOnHost, Ladder, PurgeOnHost
+from racksalt.host_requests import ActOnHost, CreateOnHost, Ladder, PurgeOnHost, Verb
 from racksalt.host_vms import HostVms
 from racksalt.model import DiskImage, Domain, KernelImage, Network, Nic, Record, Room, RoomPolicy
 from tests.fakes import FakeClock, FakeHypervisor, FakeVolumes
@@ -18,6 +18,7 @@ NETWORK = Network("nat", "10.80.0.0/20", "10.80.0.1", "10.80.0.16", "10.80.15.25
 KERNEL = KernelImage("tiny", "kernel", "1" * 64, "2" * 64, "quiet")
 DISK = DiskImage("debian", "disk", "3" * 64, "raw")
 UUID = "0b5f2f40-4a4e-4b0e-9d2c-{:012x}"
+VERBS = get_args(Verb)
 RECORDS = set(Record.__dataclass_fields__) - set(CreateOnHost.__dataclass_fields__)
 
 
@@ -176,7 +177,14 @@ def test_the_seconds_of_a_start_are_not_under_the_lock() -> None:
 
 @pytest.mark.parametrize(
     ("verb", "state", "code"),
-    [("pause", "stopped", "vm_state"), ("resume", "stopped", "vm_state"), ("pause", "crashed", "vm_state")],
+    [
+        ("pause", "stopped", "vm_state"),
+        ("pause", "crashed", "vm_state"),
+        ("pause", "suspended", "vm_state"),
+        ("resume", "stopped", "vm_state"),
+        ("resume", "suspended", "vm_state"),
+        ("suspend", "stopped", "vm_state"),
+    ],
 )
 def test_a_state_that_does_not_allow_it_is_a_conflict(verb: str, state: str, code: str) -> None:
     host = Host()
@@ -205,6 +213,11 @@ def test_a_state_that_does_not_allow_it_is_a_conflict(verb: str, state: str, cod
         ("pause", "paused", False, "paused"),
         ("resume", "paused", True, "running"),
         ("resume", "running", False, "running"),
+        ("suspend", "running", True, "suspended"),
+        ("suspend", "paused", True, "suspended"),
+        ("suspend", "suspended", False, "suspended"),
+        ("start", "suspended", True, "running"),
+        ("stop", "suspended", False, "suspended"),
     ],
 )
 def test_a_verb_leads_to_its_state(verb: str, before: str, changed: bool, after: str) -> None:
@@ -215,7 +228,7 @@ def test_a_verb_leads_to_its_state(verb: str, before: str, changed: bool, after:
     assert (done["changed"], done["state"]) == (changed, after)
 
 
-@pytest.mark.parametrize("verb", ["start", "stop", "restart", "pause", "resume", "delete", "note", "tag", "protect"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_a_test_run_of_a_verb_changes_nothing(verb: str) -> None:
     host = Host()
     host.create()
@@ -238,7 +251,7 @@ def test_a_stop_tells_its_rungs() -> None:
     assert [rung["rung"] for rung in done["rungs"]] == ["acpi", "ctrl_alt_del"]
 
 
-@pytest.mark.parametrize("state", ["running", "paused", "stopped", "crashed"])
+@pytest.mark.parametrize("state", ["running", "paused", "stopped", "suspended", "crashed"])
 def test_a_deleted_vm_leaves_nothing(state: str) -> None:
     host = Host()
     host.create()

@@ -61,6 +61,12 @@ def test_the_addresses_of_another_network_are_free_here() -> None:
     assert ip_plan.plan_nic(NETWORK, str(uuids.UUID(int=1)), mac=None, taken=taken).network == "nat"
 
 
+def test_an_address_that_has_a_fixed_mac_is_in_use_too() -> None:
+    first = ip_plan.plan_nic(NETWORK, str(uuids.UUID(int=1)), mac="02:00:00:00:00:01", taken=[])
+    for mac in (None, "02:00:00:00:00:02"):
+        assert ip_plan.plan_nic(NETWORK, str(uuids.UUID(int=1)), mac=mac, taken=[first]).address != first.address
+
+
 def test_a_fixed_mac_is_taken_as_it_is() -> None:
     nic = ip_plan.plan_nic(NETWORK, str(uuids.UUID(int=1)), mac="02:00:00:00:00:01", taken=[])
     assert nic.mac == "02:00:00:00:00:01"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from racksalt import placement
@@ -22,17 +22,31 @@ POLICIES = st.builds(
     vm_overhead_mib=st.integers(0, 128),
 )
 CONFIGS = st.builds(
-    HostConfig, st.sampled_from(["h1", "h2"]), st.booleans(), st.just("x"), LABELS, st.just("kvm"), POLICIES
+    HostConfig,
+    st.sampled_from(["h1", "h2"]),
+    st.sampled_from([True, True, False]),
+    st.just("x"),
+    LABELS,
+    st.just("kvm"),
+    POLICIES,
 )
+MOSTLY = st.sampled_from([True, True, True, False])
 LOADS = st.builds(
     HostLoad,
     CONFIGS,
-    st.booleans(),
-    ROOMS,
-    ROOMS,
+    MOSTLY,
+    st.builds(Room, st.integers(2, 8), st.integers(256, 4096), st.integers(4, 50)),
+    st.builds(Room, st.integers(0, 3), st.integers(0, 512), st.integers(0, 8)),
     st.frozensets(st.tuples(st.sampled_from(["acme", "beta"]), st.sampled_from(["db", "web"])), max_size=2),
 )
-WISHES = st.builds(Wish, st.sampled_from(["acme", "beta"]), ROOMS, LABELS, GROUPS, st.sampled_from([None, "h1", "h2"]))
+WISHES = st.builds(
+    Wish,
+    st.sampled_from(["acme", "beta"]),
+    st.builds(Room, st.integers(0, 4), st.integers(0, 512), st.integers(0, 8)),
+    st.one_of(st.just({}), LABELS),
+    GROUPS,
+    st.sampled_from([None, None, "h1", "h2"]),
+)
 UUID = "0b5f2f40-4a4e-4b0e-9d2c-{:012x}"
 
 
@@ -51,6 +65,7 @@ def record(number: int, room: Room, group: str | None = None) -> Record:
 
 
 @given(WISHES, LOADS)
+@settings(max_examples=400)
 def test_a_host_fits_when_every_rule_holds(wish: Wish, host: HostLoad) -> None:
     told = placement.verdicts(wish, host)
     assert placement.fits(wish, host) == all(verdict.ok for verdict in told)

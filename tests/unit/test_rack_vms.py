@@ -11,6 +11,7 @@ from racksalt.errors import BadInput, Conflict, Denied, NotFound, RacksaltError,
 from racksalt.rack_requests import ActOnVm, ListVms
 from racksalt.rack_vms import RackVms
 from tests.fakes import FakeRack, fake_rack
+from tests.unit.test_host_vms import VERBS
 from tests.unit.test_vm_create import create
 
 
@@ -73,7 +74,7 @@ def test_a_foreign_tenant_is_answered_like_none(rack: FakeRack, tenant: str) -> 
     assert told.value.detail == f"no tenant {tenant!r}"
 
 
-@pytest.mark.parametrize("verb", ["start", "stop", "restart", "pause", "resume", "delete", "note", "tag", "protect"])
+@pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("name", ["beta/web1", "beta/none", "zeta/none", "none"])
 def test_no_verb_reaches_what_is_not_ones_own(rack: FakeRack, verb: str, name: str) -> None:
     before = [host.hypervisor.xml.copy() for host in rack.hosts.values()]
@@ -84,7 +85,7 @@ def test_no_verb_reaches_what_is_not_ones_own(rack: FakeRack, verb: str, name: s
     assert not any(function == "rack_vm.act" for _, function in rack.fleet.calls)
 
 
-@pytest.mark.parametrize("verb", ["start", "stop", "restart", "pause", "resume", "delete", "note", "tag", "protect"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_a_reader_changes_nothing(rack: FakeRack, verb: str) -> None:
     with pytest.raises(Denied) as told:
         act(rack, verb, "acme/web1", "carol")

@@ -23,6 +23,7 @@ class ClaimFiles:
 
     def locked(self) -> AbstractContextManager[None]:
         """What is unique in the rack is decided by one at a time."""
+        self._make_root()
         return FileLock(self.root / ".lock")()
 
     def all(self) -> list[Claim]:
@@ -37,7 +38,7 @@ class ClaimFiles:
 
     def write(self, claim: Claim) -> None:
         """Durable when it returns."""
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._make_root()
         content = json.dumps(shape.plain(claim)).encode()
         replace(self._path(claim.record.uuid), content, mode=0o600)
 
@@ -46,6 +47,9 @@ class ClaimFiles:
         self._path(uuid).unlink(missing_ok=True)
         if self.root.is_dir():
             sync_folder(self.root)
+
+    def _make_root(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def _path(self, uuid: str) -> Path:
         return self.root / f"{uuid}.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import tempfile
@@ -85,5 +86,5 @@ def _download(url: str, file: IO[bytes]) -> None:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310  # https only, see fetch()
             while chunk := answer.read(_CHUNK):
                 file.write(chunk)
-    except OSError as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise Unavailable("image_unreachable", f"{url}: {error}; is the image server up?") from error

@@ -40,7 +40,8 @@ class LeaseFiles:
         self._read_again(nic.network)
         if bridge:
             command = ["dhcp_release", bridge, nic.address, nic.mac]
-            subprocess.run(command, capture_output=True, timeout=10, check=False)
+            with contextlib.suppress(FileNotFoundError, subprocess.TimeoutExpired):
+                subprocess.run(command, capture_output=True, timeout=10, check=False)
 
     def _read_again(self, network: str) -> None:
         """dnsmasq notices new files by itself; vanished ones only when told. One that is off reads all at its start."""

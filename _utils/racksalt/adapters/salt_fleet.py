@@ -3,7 +3,7 @@
 One publish for all hosts, answers from the event bus. Silence is neither success nor failure: after a while
 the silent hosts are asked whether the job still runs, and the job cache is looked up, as Salt can drop
 returns (Salt issue 57750). A host that stayed silent is remembered, so that the next call does not wait the
-whole time for it again; the first answer takes it off.
+whole time for it again; the first answer takes it off, also one that came when nobody waited any more.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 _SILENT_BANK = "racksalt/silent"
 #: How long a host may take before it is asked whether the job still runs.
 _ASK_AGAIN_AFTER_S = 4.0
-#: How long a host may take to say that it does.
-_STILL_THERE_S = 3.0
+#: How long a host may take to say that it does: under load as long as for the job itself.
+_STILL_THERE_S = 6.0
 #: What a host that was silent lately gets, beyond the time of the others.
 _GRACE_S = 0.3
 
@@ -74,18 +74,17 @@ class _Call:
         self, hosts: Sequence[str], function: str, request: Mapping[str, Any], timeout_s: float
     ) -> dict[str, Answer]:
         began = self._clock.now()
-        known_silent = self._known_silent() & set(hosts)
+        doubted = self._doubted(hosts)
         jid, reached = self._publish(hosts, function, request)
         answers: dict[str, Answer] = {}
         waiting = set(reached)
         while waiting and self._clock.now() - began < timeout_s:
             left_s = timeout_s - (self._clock.now() - began)
-            self._collect(jid, waiting, answers, min(_ASK_AGAIN_AFTER_S, left_s), known_silent)
+            self._collect(jid, waiting, answers, min(_ASK_AGAIN_AFTER_S, left_s), doubted)
             if waiting:
-                waiting &= self._still_running(jid, waiting, answers)
+                waiting &= self._still_running(jid, waiting, answers, doubted)
         waited = round(self._clock.now() - began, 1)
-        silent = set(hosts) - set(answers)
-        self._remember(silent - known_silent, known_silent & set(answers))
+        self._remember(jid, silent=set(hosts) - set(answers), back=doubted & set(answers))
         return {host: answers.get(host, Silent(waited)) for host in hosts}
 
     def _publish(self, hosts: Sequence[str], function: str, request: Mapping[str, Any]) -> tuple[str, Collection[str]]:
@@ -112,24 +111,32 @@ class _Call:
                 waiting.discard(event["id"])
                 answers[event["id"]] = _answer(event)
 
-    def _still_running(self, jid: str, waiting: set[str], answers: dict[str, Answer]) -> set[str]:
+    def _still_running(self, jid: str, waiting: set[str], answers: dict[str, Answer], doubted: set[str]) -> set[str]:
         """Which of the silent hosts say that they are still at it; lost returns are looked up."""
         with _salt_errors():
             published = self._client.run_job(sorted(waiting), "saltutil.find_job", [jid], tgt_type="list", listen=True)
         told: dict[str, Answer] = {}
         asked = set(published.get("minions", ()))
-        self._collect(published.get("jid", ""), asked, told, _STILL_THERE_S, self._known_silent())
+        self._collect(published.get("jid", ""), asked, told, _STILL_THERE_S, doubted)
         for host, item in self._client.get_cache_returns(jid).items():
             if host in waiting and "ret" in item:
                 answers[host] = _answer({"return": item["ret"], **item})
         return {host for host in waiting if told.get(host) and host not in answers}
 
-    def _known_silent(self) -> set[str]:
-        return set(self._cache.list(_SILENT_BANK))
+    def _doubted(self, hosts: Sequence[str]) -> set[str]:
+        """The hosts that were silent at their last call, and have not answered it since."""
+        doubted = set()
+        for host in set(self._cache.list(_SILENT_BANK)) & set(hosts):
+            jid = (self._cache.fetch(_SILENT_BANK, host) or {}).get("jid")
+            if jid and host in self._client.get_cache_returns(jid):
+                self._cache.flush(_SILENT_BANK, host)
+            else:
+                doubted.add(host)
+        return doubted
 
-    def _remember(self, silent: set[str], back: set[str]) -> None:
+    def _remember(self, jid: str, *, silent: set[str], back: set[str]) -> None:
         for host in silent:
-            self._cache.store(_SILENT_BANK, host, {"since": self._clock.now()})
+            self._cache.store(_SILENT_BANK, host, {"jid": jid})
         for host in back:
             self._cache.flush(_SILENT_BANK, host)
 
