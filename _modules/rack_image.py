@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from racksalt import errors
+from racksalt import errors, shape
 from racksalt.adapters.image_store import ImageStore
+from racksalt.names import Sha256
 
 __virtualname__ = "rack_image"
 
@@ -27,6 +28,7 @@ def ensure(sha256: str, url: str = "", test: bool = False) -> Any:
     """
     store = ImageStore()
     try:
+        shape.parse(Sha256, sha256, path=("sha256",))
         if store.is_present(sha256):
             return {"changes": {}}
         if not test:

@@ -5,6 +5,7 @@ Each fake says only what the real thing says; ``tests/functional/test_contract.p
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -112,6 +113,10 @@ class FakeHypervisor:
     def save(self, uuid: str) -> None:
         self._running(uuid)
         self.states[uuid] = "suspended"
+
+    def discard_save(self, uuid: str) -> None:
+        self._known(uuid)
+        self.states[uuid] = "stopped"
 
     def write_record(self, uuid: str, xml: str) -> None:
         self.fault("write_record")
@@ -307,9 +312,11 @@ class FakeFiles:
     def read(self, name: str) -> FakeFile:
         return FakeFile(name, self.data.get(name, {}))
 
-    def change(self, name: str, edit: Callable[[Any], None], check: Callable[[], Any]) -> None:
-        edit(self.data.setdefault(name, {}))
-        check()
+    def change(self, name: str, edit: Callable[[Any], None], check: Callable[[Any], Any]) -> None:
+        changed = FakeFiles(copy.deepcopy(self.data))
+        edit(changed.data.setdefault(name, {}))
+        check(changed)
+        self.data = changed.data
 
 
 TINY = {"kind": "kernel", "kernel": "1" * 64, "initrd": "2" * 64, "cmdline": "quiet"}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from racksalt import domain_xml, placement, record, seed, stop_ladder
+from racksalt import domain_xml, placement, record, seed, stop_ladder, vm_verbs
 from racksalt.domain_xml import DiskFile, DomainPlan, KernelBoot
 from racksalt.errors import BadInput, Conflict, NotFound, Refused
 from racksalt.host_requests import ActOnHost, CreateOnHost, PurgeOnHost
 from racksalt.model import Domain, HostConfig, HostReport, KernelImage, Record
 from racksalt.names import is_uuid
 from racksalt.ports import Clock, HostLock, Hypervisor, Volumes
+from racksalt.vm_verbs import Step
 
-_DOWN = ("stopped", "suspended", "crashed")
+#: Stops take as long as the guest does.
+_SLOW = ("stop", "restart")
 
 #: Where QEMU's virtlogd writes each VM's serial console.
 CONSOLE_LOGS = "/var/log/libvirt/qemu"
@@ -53,14 +54,20 @@ class HostVms:
         return {"vm": vm.title, "changed": True, "steps": _steps(request)}
 
     def act(self, request: ActOnHost, *, test: bool = False) -> dict[str, Any]:
-        """One change to one VM: what was done, and its state afterwards."""
-        domain = self._own_domain(request.uuid)
-        verb = _VERBS[request.verb]
-        if test:
-            return {"uuid": domain.uuid, "state": domain.state, "steps": [f"{request.verb} {domain.name}"]}
-        done = verb(self, request, domain)
-        state = None if request.verb == "delete" else self.hypervisor.state(domain.uuid)
-        return {"uuid": domain.uuid, "name": domain.name, "state": state, **done}
+        """One change to one VM: the steps, and its state afterwards. Reading and changing it is one, under the lock.
+
+        A stop may take minutes and is not locked: each of its steps stands for itself.
+        """
+        with nullcontext() if request.verb in _SLOW else self.lock():
+            domain = self._own_domain(request.uuid)
+            steps = vm_verbs.plan(request, domain)
+            told: dict[str, Any] = {"uuid": domain.uuid, "changed": bool(steps), "steps": list(steps)}
+            if test:
+                return {**told, "state": domain.state}
+            for step in steps:
+                told |= self._carry_out(step, request, domain)
+        gone = "delete" in steps
+        return {**told, "state": None if gone else self.hypervisor.state(domain.uuid)}
 
     def purge(self, request: PurgeOnHost) -> dict[str, Any]:
         """Remove all that a given-up create left behind; what is not there is not an error."""
@@ -149,87 +156,36 @@ class HostVms:
 
     def _remove_domain(self, uuid: str) -> bool:
         try:
-            if self.hypervisor.state(uuid) not in _DOWN:
-                self.hypervisor.destroy(uuid)
+            if self.hypervisor.state(uuid) not in vm_verbs.DOWN:
+                with suppress(Conflict):
+                    self.hypervisor.destroy(uuid)
             self.hypervisor.undefine(uuid)
         except NotFound:
             return False
         return True
 
-    def _start(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
-        if domain.state in ("running", "paused"):
-            return {"changed": False}
-        self.hypervisor.start(domain.uuid)
-        return {"changed": True}
-
-    def _stop(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
-        if domain.state in _DOWN:
-            return {"changed": False, "rungs": []}
-        if domain.state == "paused" and not request.hard:
-            self.hypervisor.resume(domain.uuid)
-        steps = stop_ladder.rungs(self.hypervisor, request.ladder, hard=request.hard)
-        return {
-            "changed": True,
-            "rungs": stop_ladder.descend(self.hypervisor, domain.uuid, steps, self.clock),
-        }
-
-    def _restart(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
-        done = self._stop(request, domain)
-        self.hypervisor.start(domain.uuid)
-        return {**done, "changed": True}
-
-    def _pause(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
-        _require(domain, "running", "paused", verb="pause")
-        if domain.state == "running":
-            self.hypervisor.suspend(domain.uuid)
-        return {"changed": domain.state == "running"}
-
-    def _resume(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
-        _require(domain, "running", "paused", verb="resume")
-        if domain.state == "paused":
-            self.hypervisor.resume(domain.uuid)
-        return {"changed": domain.state == "paused"}
-
-    def _suspend(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
-        _require(domain, "running", "paused", "suspended", verb="suspend")
-        if domain.state != "suspended":
-            self.hypervisor.save(domain.uuid)
-        return {"changed": domain.state != "suspended"}
-
-    def _delete(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
-        with self.lock():
-            vm = _record_of(self._own_domain(domain.uuid))
-            if vm.protected:
-                raise Refused("vm_protected", f"{vm.title} is protected; take the protection off first", vm=vm.title)
-            return {"changed": True, "removed": self._remove(vm)}
-
-    def _describe(self, request: ActOnHost, domain: Domain) -> dict[str, Any]:
-        """Note, tags and protection: what the record says of itself."""
-        with self.lock():
-            old = _record_of(self._own_domain(domain.uuid))
-            new = replace(old, **_described(request))
-            if new != old:
-                self.hypervisor.write_record(domain.uuid, record.to_xml(new))
-        return {"changed": new != old}
-
-
-_VERBS = {
-    "start": HostVms._start,
-    "stop": HostVms._stop,
-    "restart": HostVms._restart,
-    "pause": HostVms._pause,
-    "resume": HostVms._resume,
-    "suspend": HostVms._suspend,
-    "delete": HostVms._delete,
-    "note": HostVms._describe,
-    "tag": HostVms._describe,
-    "protect": HostVms._describe,
-}
-
-
-def _described(request: ActOnHost) -> Mapping[str, Any]:
-    values = {"note": request.note, "tags": request.tags, "protected": request.protected}
-    return {key: value for key, value in values.items() if value is not None}
+    def _carry_out(self, step: Step, request: ActOnHost, domain: Domain) -> dict[str, Any]:
+        """One step; what it has to tell."""
+        match step:
+            case "stop":
+                rungs = stop_ladder.rungs(self.hypervisor, request.ladder, hard=request.hard)
+                return {"rungs": stop_ladder.descend(self.hypervisor, domain.uuid, rungs, self.clock)}
+            case "delete":
+                return {"removed": self._remove(vm_verbs.record_of(domain))}
+            case "write record":
+                xml = record.to_xml(vm_verbs.described(request, domain))
+                self.hypervisor.write_record(domain.uuid, xml)
+            case "start":
+                self.hypervisor.start(domain.uuid)
+            case "pause":
+                self.hypervisor.suspend(domain.uuid)
+            case "resume":
+                self.hypervisor.resume(domain.uuid)
+            case "save memory":
+                self.hypervisor.save(domain.uuid)
+            case "discard saved memory":
+                self.hypervisor.discard_save(domain.uuid)
+        return {}
 
 
 def _steps(request: CreateOnHost) -> list[str]:
@@ -244,22 +200,7 @@ def _steps(request: CreateOnHost) -> list[str]:
 
 
 def _is_called(domain: Domain, name: str) -> bool:
-    vm = _record_of(domain)
+    vm = vm_verbs.record_of(domain)
     if is_uuid(name):
         return vm.uuid == name
     return name == (vm.title if "/" in name else vm.name)
-
-
-def _record_of(domain: Domain) -> Record:
-    if domain.record is None:
-        raise NotFound("vm_not_found", f"domain {domain.name} is not one of Racksalt's", vm=domain.name)
-    return domain.record
-
-
-def _require(domain: Domain, *states: str, verb: str) -> None:
-    if domain.state not in states:
-        raise Conflict(
-            "vm_state",
-            f"cannot {verb} a VM that is {domain.state}; it has to be {' or '.join(states)}",
-            state=domain.state,
-        )

@@ -11,8 +11,16 @@ from racksalt.shape import Holds, Matches, Range
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
-#: Names of VMs, tenants, hosts, networks: one DNS label.
-Name = Annotated[str, Matches(LABEL, f"a name like {LABEL}")]
+
+def is_uuid(text: str) -> bool:
+    """Whether ``text`` is a UUID as libvirt prints it."""
+    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None
+
+
+#: Names of VMs, tenants, hosts, networks: one DNS label, and never what a UUID looks like.
+Name = Annotated[
+    str, Matches(LABEL, f"a name like {LABEL}"), Holds(lambda text: not is_uuid(text), "a name that is no UUID")
+]
 
 #: Names of flavors, images and profiles may hold dots, like ``m1.tiny``.
 DottedName = Annotated[str, Matches(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", "a name like m1.tiny")]
@@ -62,11 +70,6 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def is_uuid(text: str) -> bool:
-    """Whether ``text`` is a UUID as libvirt prints it."""
-    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None
 
 
 def new_uuid() -> str:

@@ -37,14 +37,18 @@ class SourceFile(Protocol):
     def line_of(self, path: Path) -> int: ...
 
 
-class RackFiles(Protocol):
-    """The folder of the rack's files."""
+class SourceFolder(Protocol):
+    """Files of a rack that can be read."""
 
     def read(self, name: str) -> SourceFile: ...
 
+
+class RackFiles(SourceFolder, Protocol):
+    """The folder of the rack's files, read and changed."""
+
     def locked(self) -> AbstractContextManager[None]: ...
 
-    def change(self, name: str, edit: Callable[[Any], None], check: Callable[[], Any]) -> None: ...
+    def change(self, name: str, edit: Callable[[Any], None], check: Callable[[SourceFolder], Any]) -> None: ...
 
 
 class Hypervisor(Protocol):
@@ -78,6 +82,9 @@ class Hypervisor(Protocol):
 
     def save(self, uuid: str) -> None:
         """Write its memory to disk and stop it; the next start goes on from there."""
+
+    def discard_save(self, uuid: str) -> None:
+        """Forget the saved memory; the next start boots."""
 
     def write_record(self, uuid: str, xml: str) -> None:
         """Replace Racksalt's element in the domain's metadata, for now and for the next start."""

@@ -11,7 +11,7 @@ from racksalt.inventory import HostView, Inventory, for_operator
 from racksalt.model import Domain
 from racksalt.rack import Rack, silent_hosts
 from racksalt.rack_requests import NamedHost, SwitchHost
-from racksalt.settings import Settings
+from racksalt.settings import Settings, load
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class RackHosts:
                 entry.pop("reason", None)
 
         with self.rack.files.locked():
-            self.rack.files.change("hosts.yaml", edit, self.rack.settings)
+            self.rack.files.change("hosts.yaml", edit, load)
 
 
 def _line(view: HostView, seen: Inventory) -> dict[str, Any]:

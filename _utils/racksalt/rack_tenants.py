@@ -11,7 +11,7 @@ from racksalt.errors import Conflict
 from racksalt.model import Tenant
 from racksalt.rack import Rack
 from racksalt.rack_requests import CreateTenant, OneTenant, SetQuota
-from racksalt.settings import Settings
+from racksalt.settings import Settings, load
 
 _LIMITS = ("vms", "vcpus", "memory_mib", "disk_gib")
 
@@ -70,7 +70,7 @@ class RackTenants:
             edit(data["tenants"])
 
         with self.rack.files.locked():
-            self.rack.files.change("tenants.yaml", edit_file, self.rack.settings)
+            self.rack.files.change("tenants.yaml", edit_file, load)
 
 
 def _tenant(caller: Caller, name: str | None, settings: Settings) -> Tenant:

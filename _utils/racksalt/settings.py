@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_type_hints
 from racksalt.errors import BadInput
 from racksalt.model import Flavor, HostConfig, Image, Network, Profile, Quota, RoomPolicy, Tenant, User
 from racksalt.names import DottedName, Name, ShellUser, UserName
-from racksalt.ports import RackFiles, SourceFile
+from racksalt.ports import SourceFile, SourceFolder
 from racksalt.shape import Path, Problem, read, shown
 
 T = TypeVar("T")
@@ -104,7 +104,7 @@ FILES: dict[str, tuple[type, str | None]] = {
 }
 
 
-def load(folder: RackFiles) -> Settings:
+def load(folder: SourceFolder) -> Settings:
     """The settings in ``folder``, or :class:`BadInput` ``bad_rack_files`` that lists every mistake."""
     mistakes: list[dict[str, Any]] = []
     parts: dict[str, Any] = {}

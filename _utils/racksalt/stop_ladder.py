@@ -9,6 +9,7 @@ from typing import Any
 from racksalt.errors import Conflict
 from racksalt.host_requests import Ladder
 from racksalt.ports import Clock, Hypervisor
+from racksalt.vm_verbs import DOWN
 
 _LOOK_EVERY_S = 0.2
 
@@ -66,4 +67,4 @@ def _try(hypervisor: Hypervisor, uuid: str, rung: Rung, clock: Clock) -> str:
 
 
 def _is_down(hypervisor: Hypervisor, uuid: str) -> bool:
-    return hypervisor.state(uuid) in ("stopped", "suspended", "crashed")
+    return hypervisor.state(uuid) in DOWN

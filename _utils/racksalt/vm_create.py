@@ -18,7 +18,7 @@ from racksalt.errors import BadInput, Conflict, RacksaltError, Refused, Unavaila
 from racksalt.host_requests import CreateOnHost
 from racksalt.inventory import Inventory, Vm
 from racksalt.model import Claim, Flavor, HostReport, Image, Network, Nic, Record, Room
-from racksalt.names import new_uuid
+from racksalt.names import is_uuid, new_uuid
 from racksalt.placement import HostLoad, Wish
 from racksalt.ports import Answer, Silent
 from racksalt.quota import Usage
@@ -110,7 +110,7 @@ class VmCreate:
             claim = self._claim(caller, order, settings, seen, refused, claim)
             host = claim.record.host
             answer = self._ask_host(claim, order, settings)
-            if isinstance(answer, Silent) and not self._is_made(claim):
+            if isinstance(answer, Silent) and not self._is_made(claim, started=order.asked.start):
                 raise _unconfirmed(caller, claim)
             if not isinstance(answer, RacksaltError):
                 self.rack.claims.write(replace(claim, settled_at=self.rack.clock.now()))
@@ -185,14 +185,16 @@ class VmCreate:
             request_id=asked.request_id,
         )
 
-    def _is_made(self, claim: Claim) -> bool:
+    def _is_made(self, claim: Claim, *, started: bool) -> bool:
         """A lost return is not a lost job: whether the host shows the VM, started if that was asked."""
         host, uuid = claim.record.host, claim.record.uuid
         answer = self.rack.fleet.ask([host], "rack_host.report", {}, timeout_s=READ_TIMEOUT_S)[host]
-        if isinstance(answer, (Silent, RacksaltError)):
+        try:
+            domains = () if isinstance(answer, (Silent, RacksaltError)) else shape.parse(HostReport, answer).domains
+        except BadInput:
             return False
-        domains = shape.parse(HostReport, answer).domains
-        return any(domain.uuid == uuid and domain.state == "running" for domain in domains)
+        wanted = "running" if started else "stopped"
+        return any(domain.uuid == uuid and domain.state == wanted for domain in domains)
 
     def _ask_host(self, claim: Claim, order: Order, settings: Settings) -> Answer:
         host = claim.record.host
@@ -240,6 +242,8 @@ def _named(asked: CreateVm) -> tuple[str | None, str]:
     tenant, slash, name = asked.name.rpartition("/")
     if slash and asked.tenant not in (None, tenant):
         raise BadInput(f"name {asked.name!r} and tenant={asked.tenant} disagree; say one of them")
+    if is_uuid(name):
+        raise BadInput(f"name: found {name!r}, allowed: a name that is no UUID")
     return (tenant if slash else asked.tenant), name
 
 

@@ -128,9 +128,7 @@ def test_without_the_master_a_host_starts_its_vms(one_vm_on_each_host: RealRack)
         started = rack.shell([*local, "rack_vm.start", "acme/vm2"], node=host)
         assert started.code == 0 and started.data["local"]["state"] == "running"
         assert rack.guest_at(listed.data["local"][0]["nics"][0]["address"], host)["name"] == "vm2"
-        refused = rack.shell(
-            [*local, "--retcode-passthrough", "rack_vm.start", "nosuch"], node=host
-        )
+        refused = rack.shell([*local, "--retcode-passthrough", "rack_vm.start", "nosuch"], node=host)
         assert refused.code != 0 and refused.data["local"]["error"]["code"] == "vm_not_found"
         _api_says_so(rack)
     finally:

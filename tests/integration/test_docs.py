@@ -75,7 +75,9 @@ def test_a_page_shows_what_happens(page: str, clean_rack: RealRack, tmp_path: Pa
         real = _read(tmp_path / f"{number}.out")
         missing = sorted(word for word in step.words() if word not in real)
         if code != "0" or missing:
-            failures.append(f"{page}:{step.line}: {step.command}\nexit code {code}, not said: {missing}\n{real[-1500:]}")
+            failures.append(
+                f"{page}:{step.line}: {step.command}\nexit code {code}, not said: {missing}\n{real[-1500:]}"
+            )
     assert not failures, "\n\n".join(failures)
 
 

@@ -228,13 +228,57 @@ def test_a_verb_leads_to_its_state(verb: str, before: str, changed: bool, after:
     assert (done["changed"], done["state"]) == (changed, after)
 
 
+STEPS = {
+    "start": [],
+    "stop": ["stop"],
+    "restart": ["stop", "start"],
+    "pause": ["pause"],
+    "resume": [],
+    "suspend": ["save memory"],
+    "delete": ["delete"],
+    "note": ["write record"],
+    "tag": ["write record"],
+    "protect": ["write record"],
+}
+
+
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_test_run_of_a_verb_changes_nothing(verb: str) -> None:
+def test_a_test_run_of_a_verb_tells_its_steps_and_changes_nothing(verb: str) -> None:
     host = Host()
     host.create()
     before = (dict(host.hypervisor.xml), dict(host.hypervisor.states), set(host.volumes.files))
-    assert host.act(verb, test=True, note="x", tags=("y",), protected=True)["steps"] == [f"{verb} acme.web1"]
+    assert host.act(verb, test=True, note="x", tags=("y",), protected=True)["steps"] == STEPS[verb]
     assert (host.hypervisor.xml, host.hypervisor.states, host.volumes.files) == before
+
+
+def test_a_test_run_tells_what_would_be_refused() -> None:
+    host = Host()
+    host.create(protected=True)
+    host.act("stop")
+    for verb, code in (("delete", "vm_protected"), ("pause", "vm_state"), ("suspend", "vm_state")):
+        with pytest.raises(RacksaltError) as told:
+            host.act(verb, test=True)
+        assert told.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("verb", "hard", "steps", "state"),
+    [
+        ("start", False, ["start"], "running"),
+        ("stop", False, [], "suspended"),
+        ("stop", True, ["discard saved memory"], "stopped"),
+        ("restart", False, ["start", "stop", "start"], "running"),
+        ("restart", True, ["discard saved memory", "start"], "running"),
+        ("suspend", False, [], "suspended"),
+        ("delete", False, ["delete"], None),
+    ],
+)
+def test_what_a_verb_does_with_a_suspended_vm(verb: str, hard: bool, steps: list[str], state: str | None) -> None:
+    host = Host()
+    host.create()
+    host.act("suspend")
+    done = host.act(verb, hard=hard)
+    assert (done["steps"], done["state"]) == (steps, state)
 
 
 def test_a_hard_stop_of_a_paused_vm_does_not_wake_it() -> None:

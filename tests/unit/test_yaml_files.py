@@ -11,6 +11,7 @@ import pytest
 from racksalt.adapters import whole_files
 from racksalt.adapters.yaml_files import YamlFolder
 from racksalt.errors import BadInput
+from racksalt.ports import SourceFolder
 
 TEXT = """\
 # Tenants of the rack; ask Olivia first.
@@ -38,7 +39,7 @@ def add_gamma(data: Any) -> None:
 
 def test_a_change_keeps_comments_order_quotes_and_mode(folder: YamlFolder) -> None:
     with folder.locked():
-        folder.change("tenants.yaml", add_gamma, lambda: None)
+        folder.change("tenants.yaml", add_gamma, lambda changed: None)
     path = folder.path / "tenants.yaml"
     after = path.read_text()
     assert after.startswith(TEXT.rstrip()) and "gamma" in after.removeprefix(TEXT.rstrip())
@@ -49,8 +50,9 @@ def test_a_change_keeps_comments_order_quotes_and_mode(folder: YamlFolder) -> No
 def test_a_refused_change_leaves_the_old_file_byte_for_byte(folder: YamlFolder) -> None:
     seen: list[Any] = []
 
-    def refuse() -> None:
-        seen.append(folder.read("tenants.yaml").data["tenants"]["gamma"])
+    def refuse(changed: SourceFolder) -> None:
+        seen.append(changed.read("tenants.yaml").data["tenants"]["gamma"])
+        assert (folder.path / "tenants.yaml").read_text() == TEXT
         raise BadInput("no")
 
     with pytest.raises(BadInput), folder.locked():
@@ -59,7 +61,7 @@ def test_a_refused_change_leaves_the_old_file_byte_for_byte(folder: YamlFolder) 
 
 
 def test_a_refused_first_file_is_gone_again(folder: YamlFolder) -> None:
-    def refuse() -> None:
+    def refuse(changed: SourceFolder) -> None:
         raise BadInput("no")
 
     with pytest.raises(BadInput):
@@ -70,7 +72,7 @@ def test_a_refused_first_file_is_gone_again(folder: YamlFolder) -> None:
 def test_a_file_that_is_no_yaml_is_not_written_over(folder: YamlFolder) -> None:
     (folder.path / "tenants.yaml").write_text("tenants: [\n")
     with pytest.raises(BadInput) as told:
-        folder.change("tenants.yaml", lambda data: data.update({"tenants": {}}), lambda: None)
+        folder.change("tenants.yaml", lambda data: data.update({"tenants": {}}), lambda changed: None)
     assert told.value.code == "bad_rack_files"
     assert (folder.path / "tenants.yaml").read_text() == "tenants: [\n"
 

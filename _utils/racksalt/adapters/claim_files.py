@@ -10,6 +10,7 @@ from pathlib import Path
 from racksalt import shape
 from racksalt.adapters.system import FileLock
 from racksalt.adapters.whole_files import replace, sync_folder
+from racksalt.errors import BadInput, Unavailable
 from racksalt.model import Claim
 
 ROOT = Path("/var/lib/racksalt/claims")
@@ -34,6 +35,11 @@ class ClaimFiles:
                 claims.append(shape.parse(Claim, json.loads(path.read_text(encoding="utf-8"))))
             except FileNotFoundError:
                 continue
+            except (BadInput, ValueError) as error:
+                raise Unavailable(
+                    "claim_unreadable",
+                    f"{path}: {error}; see whether its VM is there, then remove the file",
+                ) from error
         return claims
 
     def write(self, claim: Claim) -> None:

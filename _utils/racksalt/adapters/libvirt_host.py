@@ -73,8 +73,7 @@ class LibvirtHost:
         self._on(uuid, lambda domain: domain.create())
 
     def state(self, uuid: str) -> State:
-        code, reason = self._on(uuid, lambda domain: domain.state())
-        return _state(code, reason)
+        return self._on(uuid, lambda domain: _state(domain, domain.state()[0]))  # type: ignore[no-any-return]
 
     def press_power(self, uuid: str) -> None:
         self._on(uuid, lambda domain: domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
@@ -96,7 +95,10 @@ class LibvirtHost:
         self._on(uuid, lambda domain: domain.resume())
 
     def save(self, uuid: str) -> None:
-        self._on(uuid, lambda domain: domain.managedSave())
+        self._on(uuid, lambda domain: domain.managedSave(libvirt.VIR_DOMAIN_SAVE_RUNNING))
+
+    def discard_save(self, uuid: str) -> None:
+        self._on(uuid, lambda domain: domain.managedSaveRemove())
 
     def write_record(self, uuid: str, xml: str) -> None:
         kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
@@ -146,10 +148,15 @@ class LibvirtHost:
         return next((net for net in self._connection.listAllNetworks() if net.name() == name), None)
 
     def _domain(self, item: tuple[libvirt.virDomain, dict[str, Any]]) -> Domain | None:
-        """``None`` for a domain that went away between the list and this look."""
+        """``None`` for a domain that went away between the list and this look.
+
+        The permanent definition counts: a saved VM that goes on brings the definition of its save along as the
+        live one, without what was written down since.
+        """
         handle, stats = item
         try:
-            root = ElementTree.fromstring(handle.XMLDesc(0))
+            root = ElementTree.fromstring(handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+            state = _state(handle, stats.get("state.state", -1))
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                 return None
@@ -158,7 +165,7 @@ class LibvirtHost:
         return Domain(
             handle.UUIDString(),
             handle.name(),
-            _state(stats.get("state.state", -1), stats.get("state.reason", -1)),
+            state,
             int(root.findtext("vcpu") or "0"),
             _mebibytes(root.find("memory")),
             known.disk_gib if known else _disks_gib(handle, root),
@@ -211,8 +218,9 @@ def _without_namespace(xml: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _state(code: int, reason: int) -> State:
-    if code == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_SAVED:
+def _state(handle: libvirt.virDomain, code: int) -> State:
+    """The reason that libvirt keeps for a shut-off domain is lost with its daemon: the saved memory is not."""
+    if code == libvirt.VIR_DOMAIN_SHUTOFF and handle.hasManagedSaveImage(0):
         return "suspended"
     return _STATES.get(code, "unknown")
 

@@ -28,6 +28,8 @@ _SILENT_BANK = "racksalt/silent"
 _ASK_AGAIN_AFTER_S = 4.0
 #: How long a host may take to say that it does: under load as long as for the job itself.
 _STILL_THERE_S = 6.0
+#: So many unanswered calls are remembered of a silent host.
+_MOST_UNANSWERED = 10
 #: What a host that was silent lately gets, beyond the time of the others.
 _GRACE_S = 0.3
 
@@ -124,19 +126,22 @@ class _Call:
         return {host for host in waiting if told.get(host) and host not in answers}
 
     def _doubted(self, hosts: Sequence[str]) -> set[str]:
-        """The hosts that were silent at their last call, and have not answered it since."""
+        """The hosts that were silent at their last call, and have answered none of the lost ones since."""
         doubted = set()
         for host in set(self._cache.list(_SILENT_BANK)) & set(hosts):
-            jid = (self._cache.fetch(_SILENT_BANK, host) or {}).get("jid")
-            if jid and host in self._client.get_cache_returns(jid):
+            if any(host in self._client.get_cache_returns(jid) for jid in self._unanswered(host)):
                 self._cache.flush(_SILENT_BANK, host)
             else:
                 doubted.add(host)
         return doubted
 
+    def _unanswered(self, host: str) -> list[str]:
+        return list((self._cache.fetch(_SILENT_BANK, host) or {}).get("unanswered", ()))
+
     def _remember(self, jid: str, *, silent: set[str], back: set[str]) -> None:
         for host in silent:
-            self._cache.store(_SILENT_BANK, host, {"jid": jid})
+            calls = [*self._unanswered(host), *([jid] if jid else [])][-_MOST_UNANSWERED:]
+            self._cache.store(_SILENT_BANK, host, {"unanswered": calls})
         for host in back:
             self._cache.flush(_SILENT_BANK, host)
 

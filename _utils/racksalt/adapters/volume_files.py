@@ -52,14 +52,12 @@ class VolumeFiles:
         return str(path)
 
     def remove(self, tenant: str, uuid: str) -> list[str]:
-        """Delete this VM's files; the tenant's folder goes with its last one."""
+        """Delete this VM's files; the tenant's folder stays, as another create may be about to use it."""
         folder = self.root / "volumes" / tenant
         removed = []
         for path in sorted(folder.glob(f"{uuid}*")):
             path.unlink()
             removed.append(str(path))
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
         return removed
 
     def total_gib(self) -> int:

@@ -16,6 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from racksalt.adapters.system import FileLock
 from racksalt.adapters.whole_files import replace
 from racksalt.errors import BadInput
+from racksalt.ports import SourceFolder
 from racksalt.shape import Path
 
 
@@ -46,41 +47,55 @@ class YamlFolder:
         """The file, or an empty mapping where there is none."""
         path = self.path / name
         try:
-            text = path.read_text(encoding="utf-8")
-            return YamlFile(str(path), _yaml().load(text) or CommentedMap())
+            return _parsed(path, path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return YamlFile(str(path), CommentedMap())
-        except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line = mark.line + 1 if mark else 1
-            return YamlFile(str(path), CommentedMap(), _unreadable(path, line, error.problem or "no YAML"))
-        except (YAMLError, OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             return YamlFile(str(path), CommentedMap(), _unreadable(path, 1, _first_line(error)))
 
     def locked(self) -> AbstractContextManager[None]:
         """Only one process changes the files at a time."""
         return FileLock(self.path / ".lock")()
 
-    def change(self, name: str, edit: Callable[[CommentedMap], None], check: Callable[[], Any]) -> None:
-        """Edit one file in place, comments kept; when ``check`` refuses the result, the old file is back.
+    def change(self, name: str, edit: Callable[[CommentedMap], None], check: Callable[[SourceFolder], Any]) -> None:
+        """Edit one file in place, comments kept; nothing is written unless ``check`` passes the result.
 
         The caller holds :meth:`locked`.
         """
         path = self.path / name
-        before = path.read_bytes() if path.exists() else None
         file = self.read(name)
         if file.problem:
             raise BadInput(f"{path}: found {file.problem['found']}, allowed: YAML", code="bad_rack_files")
-        data = file.data
-        edit(data)
+        edit(file.data)
         text = io.StringIO()
-        _yaml().dump(data, text)
+        _yaml().dump(file.data, text)
+        check(_Changed(self, name, _parsed(path, text.getvalue())))
         replace(path, text.getvalue().encode())
-        try:
-            check()
-        except BaseException:
-            path.unlink() if before is None else replace(path, before)
-            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """A folder as it would be with one file changed; it can be read."""
+
+    folder: YamlFolder
+    name: str
+    file: YamlFile
+
+    def read(self, name: str) -> YamlFile:
+        return self.file if name == self.name else self.folder.read(name)
+
+
+def _parsed(path: FilePath, text: str) -> YamlFile:
+    """The text as data; what holds nothing at all is an empty mapping."""
+    try:
+        data = _yaml().load(text)
+        return YamlFile(str(path), CommentedMap() if data is None else data)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        return YamlFile(str(path), CommentedMap(), _unreadable(path, line, error.problem or "no YAML"))
+    except (YAMLError, ValueError, RecursionError) as error:
+        return YamlFile(str(path), CommentedMap(), _unreadable(path, 1, _first_line(error)))
 
 
 def _yaml() -> YAML:
