@@ -1,6 +1,8 @@
-"""Writes ``docs/reference.md`` from the docstrings of ``_runners`` and ``_modules``: ``python3 docs/reference.py``.
+"""Writes what of the documentation comes from the code: ``python3 docs/reference.py``.
 
-A runner's arguments are those of its request (``racksalt.rack_requests``): types, limits and defaults come from there.
+``docs/reference.md`` is made of the docstrings of ``_runners`` and ``_modules``; a runner's arguments are those of its
+request (``racksalt.rack_requests``). In ``docs/files.md`` the tables of keys get today's types, limits and defaults;
+what a key means is written by hand, and stays.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "_utils")] if str(ROOT / "_utils") not in sys.path else []
 
-from racksalt import rack_requests, shape  # noqa: E402  # found through the line above
+from racksalt import names, rack_requests, settings, shape  # noqa: E402  # found through the line above
 
 _HEAD = """\
 # Reference: every function
@@ -28,6 +30,8 @@ Generated from the docstrings by `make docs`; do not edit.
 Runners act on the whole rack: `salt-run NAME …` on the master's shell, and the same names over the API.
 Execution modules act on one host: `salt HOST NAME …`, or `salt-call --local NAME …` on the host itself.
 A refused or failed call returns an `error` with a stable code (see [errors.md](errors.md)) and exits non-zero.
+
+A name is like `web-1`: small letters, digits and dashes, at most 63, and no UUID.
 """
 _PARTS = (("_runners", "Runners: the rack"), ("_modules", "Execution modules: one host"))
 _SCALARS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -43,9 +47,58 @@ def text() -> str:
     return "\n".join(sections)
 
 
+def files_text(current: str) -> str:
+    """``files.md`` with the keys that the rack's files have today; a new one still lacks its meaning."""
+    for file, (kind, _) in settings.FILES.items():
+        head = f"## `{file}`\n"
+        before, _, rest = current.partition(head)
+        section, mark, after = rest.partition("\n## ")
+        text, first, rows = section.partition("\n| `")
+        table = "\n".join(_table(kind, f"{first}{rows}".strip().splitlines()))
+        current = f"{before}{head}{text}\n{table}\n{mark}{after}"
+    return current
+
+
+def _table(kind: Any, rows: list[str]) -> Iterator[str]:
+    """The rows of defaults as they are, then one for each key, with the meaning that it has."""
+    yield from (row for row in rows if row.startswith("| `defaults."))
+    meanings = {cells[1].strip(): cells[2].strip() for cells in (row.split("|") for row in rows)}
+    told = set()
+    for key, takes, given in leaves(kind):
+        if key not in told:
+            yield f"| `{key}` | {meanings.get(f'`{key}`', '')} | {takes} | {given} |"
+        told.add(key)
+
+
+def leaves(kind: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """Each key of a file: its name, what it takes, its default. Names of entries and kinds of images are prose."""
+    hints = get_type_hints(kind, include_extras=True)
+    for field in dataclasses.fields(kind):
+        inner = hints[field.name]
+        if field.name == "name" or (field.name == "kind" and default(field) == "required"):
+            continue
+        key = f"{path}.{field.name}" if path else field.name
+        parts = _entries(inner)
+        for part in parts:
+            yield from leaves(part, key if dataclasses.is_dataclass(inner) else f"{key}.NAME")
+        if not parts:
+            yield key, allowed(inner), default(field)
+
+
+def _entries(kind: Any) -> list[Any]:
+    """The dataclasses that a section of a file holds, directly or under names."""
+    origin = get_origin(kind)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        kind = get_args(kind)[1]
+    parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return [part for part in parts if dataclasses.is_dataclass(part)]
+
+
 def allowed(kind: Any) -> str:
     """What a field of this type takes, in words."""
     origin, parts = get_origin(kind), get_args(kind)
+    if kind == names.Name:
+        return "a name"
     if origin is Annotated:
         return ", ".join(dict.fromkeys(_rule(parts[0], rule.says) for rule in parts[1:]))
     if origin in (Union, types.UnionType):
@@ -162,3 +215,5 @@ def _markdown(said: str) -> str:
 
 if __name__ == "__main__":
     (ROOT / "docs/reference.md").write_text(text(), encoding="utf-8")
+    _files = ROOT / "docs/files.md"
+    _files.write_text(files_text(_files.read_text(encoding="utf-8")), encoding="utf-8")

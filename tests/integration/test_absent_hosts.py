@@ -36,7 +36,7 @@ def test_half_the_hosts_off_and_everything_works_on_the_others(
     acme, operator = rack.api("ACME"), rack.api("OPERATOR")
     rack.guest("acme/vm3")
     rack.host("h1").crash()
-    rack.host("h2").stop()
+    rack.host("h2").crash()
     took: dict[str, float] = {}
 
     def timed(fun: str, *, by: Any = acme, **kwarg: Any) -> Any:
@@ -44,8 +44,9 @@ def test_half_the_hosts_off_and_everything_works_on_the_others(
         try:
             return by.call(fun, **kwarg)
         finally:
-            took[fun] = round(time.monotonic() - began, 1)
-            assert took[fun] < (FIRST_S if len(took) == 1 else LATER_S), f"{fun} took {took[fun]} s"
+            what = fun if took else f"{fun}, the first"
+            took[what] = round(time.monotonic() - began, 1)
+            assert took[what] < (FIRST_S if len(took) == 1 else LATER_S), f"{what} took {took[what]} s"
 
     listed = timed("rack_vm.list", by=operator)
     assert set(listed["silent_hosts"]) == {"h1", "h2"}
@@ -93,6 +94,7 @@ def test_a_crashed_host_is_said_to_be_silent_and_comes_back(one_vm_on_each_host:
     rack = one_vm_on_each_host
     acme, operator = rack.api("ACME"), rack.api("OPERATOR")
     before = rack.vm("acme/vm3")
+    assert rack.guest("acme/vm3")["boots"] == 1
     rack.host("h3").crash()
     assert set(operator.call("rack_vm.list")["silent_hosts"]) == {"h3"}
     assert acme.call("rack_vm.show", name="vm3")["state"] == "unknown"
@@ -138,8 +140,10 @@ def test_without_the_master_a_host_starts_its_vms(one_vm_on_each_host: RealRack)
 
 
 def _api_says_so(rack: RealRack) -> None:
+    began = time.monotonic()
     refused = rack.api("ACME").refusal("rack_vm.list")
     assert refused.status == 503 and "Traceback" not in str(refused.error)
+    assert time.monotonic() - began < FIRST_S, "the caller is not kept waiting"
 
 
 def test_a_master_that_was_away_is_asked_again(rack: RealRack) -> None:

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 #: 64 KiB of user-data, escaped, and some room; nothing that a tenant sends is larger.
 MAX_BODY_BYTES = 256 * 1024
+#: So long the master may take to accept a call, not to carry it out; Salt's own three tries of a minute each
+#: would hold the caller for that long, and could run a call twice.
+_MASTER_TAKES_A_CALL_IN_S = 15
 
 
 class Unauthorized(RacksaltError):
@@ -51,7 +54,7 @@ class Gate:
     """Logins and calls; knows Salt, and nothing of HTTP."""
 
     def __init__(self, opts: Mapping[str, Any]) -> None:
-        self._opts = dict(opts)
+        self._opts = {**opts, "request_channel_timeout": _MASTER_TAKES_A_CALL_IN_S, "request_channel_tries": 1}
         self._passwords = Htpasswd(this_rack.htpasswd_path(opts))
         clock = SystemClock()
         self._throttle = Throttle(clock)
