@@ -48,7 +48,7 @@ def show(name: str) -> Any:
 
 
 def start(name: str, test: bool = False) -> Any:
-    """Start a VM; a running one stays as it is.
+    """Start a VM, or let a paused or suspended one go on; a running one stays as it is.
 
     CLI Example:
 

@@ -123,7 +123,7 @@ def show(name: Any = None, tenant: Any = None, **unknown: Any) -> Any:
 
 
 def start(name: Any = None, tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
-    """Start a VM; a running one stays as it is.
+    """Start a VM, or let a paused or suspended one go on; a running one stays as it is.
 
     CLI Example:
 

@@ -34,7 +34,7 @@ def _network(network: Network) -> dict[str, Any]:
 
 def _image_files(image: Image) -> Iterator[dict[str, str]]:
     if isinstance(image, DiskImage):
-        yield {"sha256": image.sha256, "url": image.url}
+        yield {"sha256": image.sha256, "url": image.url or ""}
     else:
-        yield {"sha256": image.kernel, "url": image.kernel_url}
-        yield {"sha256": image.initrd, "url": image.initrd_url}
+        yield {"sha256": image.kernel, "url": image.kernel_url or ""}
+        yield {"sha256": image.initrd, "url": image.initrd_url or ""}

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from racksalt.names import (
     Count,
     DottedName,
+    ImageUrl,
     Ipv4,
     LabelKey,
     LabelValue,
@@ -113,7 +114,7 @@ class DiskImage:
     sha256: Sha256
     format: Literal["qcow2", "raw"]
     min_disk_gib: Annotated[int, Range(1, 64 * 1024)] = 1
-    url: str = ""
+    url: ImageUrl | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,8 @@ class KernelImage:
     initrd: Sha256
     cmdline: Annotated[str, Holds(lambda text: text.isprintable() and len(text) < 2000, "one line")] = ""
     min_disk_gib: Annotated[int, Range(1, 64 * 1024)] = 1
-    kernel_url: str = ""
-    initrd_url: str = ""
+    kernel_url: ImageUrl | None = None
+    initrd_url: ImageUrl | None = None
 
 
 Image = DiskImage | KernelImage

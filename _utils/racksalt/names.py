@@ -89,7 +89,11 @@ UserData = Annotated[
     str,
     Holds(_is_utf8, "text in UTF-8"),
     Holds(lambda text: len(text.encode()) <= 65536, "at most 64 KiB"),
+    Holds(lambda text: text.startswith(("#!", "#cloud-config")), "text that starts with #! or #cloud-config"),
 ]
+
+#: Where an image's file is fetched from.
+ImageUrl = Annotated[str, Matches(r"https://[!-~]{3,2000}", "an https:// address")]
 
 #: A locally administered unicast address: the low two bits of the first octet are ``10``.
 Mac = Annotated[str, Holds(_is_private_mac, "a local MAC in lower case, like 52:54:00:12:34:56")]

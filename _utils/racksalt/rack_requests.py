@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from racksalt.host_requests import Ladder, Verb
-from racksalt.model import Labels, Quota, State
+from racksalt.model import Labels, State
 from racksalt.names import DottedName, Limit, Mac, Name, Note, SshKey, Tag, UserData, Uuid
 from racksalt.shape import Holds, Matches
 
@@ -19,10 +20,6 @@ VmReference = Annotated[
     ),
 ]
 NamePart = Annotated[str, Holds(lambda text: len(text) <= 63 and text.isprintable(), "at most 63 printable characters")]
-CloudInit = Annotated[
-    UserData,
-    Holds(lambda text: text.startswith(("#!", "#cloud-config")), "text that starts with #! or #cloud-config"),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ class CreateVm:
     note: Note = ""
     protected: bool = False
     ssh_keys: tuple[SshKey, ...] = ()
-    user_data: CloudInit | None = None
+    user_data: UserData | None = None
     start: bool = True
     request_id: Uuid | None = None
     test: bool = False
@@ -130,11 +127,11 @@ class OneTenant:
 
 @dataclass(frozen=True, slots=True)
 class CreateTenant:
-    """A new tenant."""
+    """A new tenant; a limit that is left out is the rack's default."""
 
     name: Name
     description: Note = ""
-    quota: Quota | None = None
+    quota: Mapping[Literal["vms", "vcpus", "memory_mib", "disk_gib"], Limit] = field(default_factory=dict)
     test: bool = False
 
 

@@ -57,8 +57,8 @@ class RackTenants:
         if asked.name in settings.tenants:
             raise Conflict("tenant_exists", f"there is a tenant {asked.name} already", tenant=asked.name)
         entry: dict[str, Any] = {"description": asked.description} if asked.description else {}
-        if asked.quota is not None:
-            entry["quota"] = shape.plain(asked.quota)
+        if asked.quota:
+            entry["quota"] = dict(asked.quota)
         if not asked.test:
             self._edit(lambda tenants: tenants.update({asked.name: entry}))
         return {"tenant": asked.name, "changed": True, **_tested(asked.test)}

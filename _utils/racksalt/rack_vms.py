@@ -20,6 +20,8 @@ from racksalt.settings import Settings
 log = logging.getLogger(__name__)
 
 _QUICK_S = 30.0
+#: Memory is written to disk, or read from there: 100 GiB at 200 MiB/s.
+_MEMORY_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +52,18 @@ class RackVms:
         access.require_member(caller, vm.record.tenant)
         host = vm.record.host
         if not vm.host_answers:
-            raise _host_silent(caller, host)
+            raise _host_silent(caller, host, "nothing was sent to it")
         request = ActOnHost(
             vm.record.uuid, asked.verb, asked.hard, asked.ladder, asked.note, asked.tags, asked.protected
         )
         arguments = {"request": shape.plain(request), "test": asked.test}
         answer = self.rack.fleet.ask([host], "rack_vm.act", arguments, timeout_s=_patience(asked))[host]
         if isinstance(answer, Silent):
-            raise _host_silent(caller, host)
+            raise _host_silent(caller, host, "what it did is not known")
         if isinstance(answer, RacksaltError):
             raise for_caller(caller, answer, host)
+        if not caller.operator:
+            answer.pop("removed", None)
         return {"vm": vm.record.title, **answer, **({"test": True} if asked.test else {})}
 
 
@@ -95,14 +99,16 @@ def for_caller(caller: Caller, error: RacksaltError, host: str) -> RacksaltError
 _FOR_EVERYBODY = ("vm_state", "vm_protected", "vm_not_found", "bad_input")
 
 
-def _host_silent(caller: Caller, host: str) -> Unavailable:
+def _host_silent(caller: Caller, host: str, known: str) -> Unavailable:
     if caller.operator:
-        return Unavailable("host_silent", f"host {host} does not answer; what it did is not known", host=host)
-    return Unavailable("host_silent", "the VM's host does not answer; try again later")
+        return Unavailable("host_silent", f"host {host} does not answer; {known}", host=host)
+    return Unavailable("host_silent", f"the VM's host does not answer; {known}; try again later")
 
 
 def _patience(asked: ActOnVm) -> float:
     ladder: Ladder = asked.ladder
+    if asked.verb in ("suspend", "start"):
+        return _MEMORY_S
     slow = asked.verb in ("stop", "restart") and not asked.hard
     return _QUICK_S + (ladder.acpi_s + ladder.ctrl_alt_del_s + ladder.agent_s if slow else 0)
 

@@ -221,6 +221,10 @@ def _profile_problems(settings: Settings) -> Iterator[Problem]:
             yield Problem((*path, "flavor"), repr(profile.flavor), _names(settings.flavors))
         if profile.image not in settings.images:
             yield Problem((*path, "image"), repr(profile.image), _names(settings.images))
+        elif profile.flavor in settings.flavors:
+            disk_gib, least = settings.flavors[profile.flavor].disk_gib, settings.images[profile.image].min_disk_gib
+            if disk_gib < least:
+                yield Problem((*path, "flavor"), f"a disk of {disk_gib} GiB", f"a flavor of {least} GiB or more")
         if profile.network is not None and profile.network not in settings.networks:
             yield Problem((*path, "network"), repr(profile.network), _names(settings.networks))
 

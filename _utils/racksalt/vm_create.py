@@ -64,7 +64,7 @@ class VmCreate:
 
     def create(self, caller: Caller, asked: CreateVm, settings: Settings) -> dict[str, Any]:
         """Create and start a VM; with ``test`` only tell the plan."""
-        order = resolve(caller, asked, settings)
+        order = resolve(caller, asked, settings, changes=True)
         seen = self.rack.inventory(settings)
         known = _same_request(order, seen)
         if known:
@@ -76,7 +76,7 @@ class VmCreate:
 
     def why_not(self, caller: Caller, asked: CreateVm, settings: Settings) -> dict[str, Any]:
         """Every host and every rule with numbers; a tenant learns counts by rule only."""
-        order = resolve(caller, asked, settings)
+        order = resolve(caller, asked, settings, changes=False)
         loads = self.rack.inventory(settings).loads()
         explained = placement.explain(order.wish, loads)
         told: dict[str, Any] = {
@@ -214,10 +214,10 @@ class VmCreate:
         return self.rack.fleet.ask([host], "rack_vm.create", arguments, timeout_s=_CREATE_TIMEOUT_S)[host]
 
 
-def resolve(caller: Caller, asked: CreateVm, settings: Settings) -> Order:
+def resolve(caller: Caller, asked: CreateVm, settings: Settings, *, changes: bool) -> Order:
     """Every name looked up; what the caller may not ask for is refused."""
     tenant, name = _named(asked)
-    tenant = access.acting_tenant(caller, tenant, settings, changes=True)
+    tenant = access.acting_tenant(caller, tenant, settings, changes=changes)
     if asked.host is not None:
         access.require_operator(caller)
         _known("host", asked.host, settings.hosts)

@@ -19,7 +19,7 @@ def plan(request: ActOnHost, domain: Domain) -> tuple[Step, ...]:
     """The steps, in order; none where it is so already. Raises what refuses the verb."""
     match request.verb:
         case "start":
-            return () if domain.state in ("running", "paused") else ("start",)
+            return _start(domain)
         case "stop":
             return _stop(domain, hard=request.hard)
         case "restart":
@@ -44,6 +44,12 @@ def record_of(domain: Domain) -> Record:
     if domain.record is None:
         raise NotFound("vm_not_found", f"domain {domain.name} is not one of Racksalt's", vm=domain.name)
     return domain.record
+
+
+def _start(domain: Domain) -> tuple[Step, ...]:
+    if domain.state == "running":
+        return ()
+    return ("resume",) if domain.state == "paused" else ("start",)
 
 
 def _stop(domain: Domain, *, hard: bool) -> tuple[Step, ...]:

@@ -38,12 +38,12 @@ def test_what_is_gone_is_all_that_a_dry_run_shows(rack: RealRack, words: list[st
 
 def test_the_rack_files_reach_hosts_as_slices_only(rack: RealRack) -> None:
     """A host gets its networks and images by pillar: no user, no tenant, no quota, no other host."""
-    told = rack.shell(["salt", "--static", "--out=json", "-L", "h1,h2,h3,master", "pillar.items"])
     for name in ("h1", "h2", "h3"):
-        pillar = told.data[name]["racksalt"]
+        pillar = rack.run("pillar.show_pillar", name).data["racksalt"]
         assert set(pillar) == {"rack", "roles", "networks", "images"} and pillar["roles"] == ["hypervisor"]
         assert not [word for word in ("alice", "acme", "quota", "h1", "h2", "h3") if word in str(pillar)], pillar
-    assert set(told.data["master"]["racksalt"]) == {"rack", "roles"}
+    assert set(rack.run("pillar.show_pillar", "master").data["racksalt"]) == {"rack", "roles"}
+    assert rack.run("pillar.show_pillar", "h9").data == {"racksalt": {}}, "nobody's slice is empty"
     listed = rack.shell(["salt", "--static", "--out=json", "h1", "cp.list_master"]).data["h1"]
     assert not [path for path in listed if "rack/" in path or path.endswith((".yaml", "htpasswd"))], (
         "nothing of pillar/"

@@ -28,11 +28,15 @@ pytestmark = pytest.mark.promise("S3")
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Names beside the listed ones, for patterns that match too much.
-NEAR = [
-    near.format(call)
-    for call in acl.TENANT_CALLS
-    for near in ("{}_all", "x{}", "{}\n", " {}", "{}.x", "{}%00", "{}\\Z")
-] + [call.replace(".", "x") for call in acl.TENANT_CALLS] + [call.upper() for call in acl.TENANT_CALLS]
+NEAR = (
+    [
+        near.format(call)
+        for call in acl.TENANT_CALLS
+        for near in ("{}_all", "x{}", "{}\n", " {}", "{}.x", "{}%00", "{}\\Z")
+    ]
+    + [call.replace(".", "x") for call in acl.TENANT_CALLS]
+    + [call.upper() for call in acl.TENANT_CALLS]
+)
 CLIENTS = sorted({*salt.netapi.CLIENTS, "local_subset", "local_batch", "cloud", "caller", "", "Runner", "runner "})
 #: URLs of stock salt-api that do not exist here.
 NOWHERE = ("/events", "/ws", "/hook", "/hook/x", "/jobs", "/jobs/1", "/minions", "/minions/h1", "/keys", "/keys/h1")

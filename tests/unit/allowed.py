@@ -38,7 +38,8 @@ _FREE = {
     names.Uuid: st.uuids().map(str),
     names.SshKey: st.builds("ssh-ed25519 {:064x}== {}@{}".format, _HEX, _WORDS, _WORDS),
     rack_requests.VmReference: _joined("-/"),
-    rack_requests.CloudInit: st.text(NASTY_TEXT + "\n", max_size=60).map(lambda text: "#cloud-config\n" + text),
+    names.UserData: st.text(NASTY_TEXT + "\n", max_size=60).map(lambda text: "#cloud-config\n" + text),
+    names.ImageUrl: st.just("https://images.example.org/a.qcow2"),
     names.Note: st.text(NASTY_TEXT + "\n", max_size=60),
     names.Mac: st.builds(
         lambda first, rest: ":".join(f"{byte:02x}" for byte in (first & 0xFC | 2, *rest)),

@@ -21,7 +21,7 @@ def settings() -> Settings:
     files["users.yaml"]["users"]["secret-user"] = {"tenants": {"secret-tenant": "member"}}
     files["images.yaml"]["images"]["debian"] = dict(DISK)
     files["profiles.yaml"] = {
-        "profiles": {"secret-profile": {"flavor": "m1.tiny", "image": "tiny", "user_data": "secret-data"}}
+        "profiles": {"secret-profile": {"flavor": "m1.tiny", "image": "tiny", "user_data": "#!secret-data"}}
     }
     return load(FakeFiles(files))
 

@@ -199,7 +199,7 @@ def test_a_state_that_does_not_allow_it_is_a_conflict(verb: str, state: str, cod
     ("verb", "before", "changed", "after"),
     [
         ("start", "running", False, "running"),
-        ("start", "paused", False, "paused"),
+        ("start", "paused", True, "running"),
         ("start", "stopped", True, "running"),
         ("start", "crashed", True, "running"),
         ("stop", "stopped", False, "stopped"),

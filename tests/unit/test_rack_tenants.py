@@ -90,7 +90,7 @@ def test_a_test_run_of_a_quota_writes_nothing() -> None:
 
 def test_a_new_tenant_is_there_at_once_and_only_once() -> None:
     rack = fake_rack()
-    asked = CreateTenant("gamma", "Third", Quota(vms=1))
+    asked = CreateTenant("gamma", "Third", {"vms": 1})
     assert call(rack, "create", "root", asked)["changed"]
     assert rack.rack.settings().tenants["gamma"].quota.vms == 1
     with pytest.raises(Conflict) as told:
@@ -119,7 +119,7 @@ def real(tmp_path: Path) -> FakeRack:
 
 
 def test_real_files_are_changed_too(real: FakeRack) -> None:
-    call(real, "create", "root", CreateTenant("gamma", "Third: <b>", Quota(vms=1)))
+    call(real, "create", "root", CreateTenant("gamma", "Third: <b>", {"vms": 1}))
     call(real, "quota", "root", SetQuota("beta", disk_gib=7))
     tenants = real.rack.settings().tenants
     assert tenants["gamma"].description == "Third: <b>" and tenants["beta"].quota.disk_gib == 7

@@ -95,7 +95,8 @@ def test_a_reader_changes_nothing(rack: FakeRack, verb: str) -> None:
 def test_a_verb_is_carried_out_and_tells_the_state(rack: FakeRack) -> None:
     assert act(rack, "pause")["state"] == "paused"
     assert act(rack, "stop", hard=True)["state"] == "stopped"
-    assert act(rack, "delete", "acme/web1")["removed"]
+    deleted = act(rack, "delete", "acme/web1")
+    assert deleted["state"] is None and "removed" not in deleted
     assert listed(rack) == ["acme/db1"]
 
 

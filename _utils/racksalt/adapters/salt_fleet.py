@@ -18,7 +18,7 @@ import salt.client
 import salt.exceptions
 
 from racksalt import errors
-from racksalt.errors import RacksaltError, Unavailable
+from racksalt.errors import Unavailable
 from racksalt.ports import Answer, Clock, Silent
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def _answer(event: Mapping[str, Any]) -> Answer:
         return errors.from_dict(value["error"])
     if event.get("retcode", 0) != 0 or event.get("success") is False:
         log.error("host %s: %s: %s", event.get("id"), event.get("fun"), value)
-        return RacksaltError("host_failed", f"host {event.get('id')}: {str(value).strip()[-300:]}")
+        return Unavailable("host_failed", f"host {event.get('id')}: {str(value).strip()[-300:]}")
     return value
 
 

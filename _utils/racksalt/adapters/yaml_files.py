@@ -93,7 +93,9 @@ def _parsed(path: FilePath, text: str) -> YamlFile:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        return YamlFile(str(path), CommentedMap(), _unreadable(path, line, error.problem or "no YAML"))
+        return YamlFile(
+            str(path), CommentedMap(), _unreadable(path, line, (error.problem or "no YAML").removeprefix("found "))
+        )
     except (YAMLError, ValueError, RecursionError) as error:
         return YamlFile(str(path), CommentedMap(), _unreadable(path, 1, _first_line(error)))
 
