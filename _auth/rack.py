@@ -10,7 +10,6 @@ from typing import Any
 
 from racksalt import logins
 from racksalt.adapters import this_rack
-from racksalt.adapters.htpasswd_file import Htpasswd
 from racksalt.errors import RacksaltError
 
 log = logging.getLogger(__name__)
@@ -25,7 +24,11 @@ def __virtual__() -> str:
 
 
 def auth(username: str, password: str) -> bool:
-    """Whether this is a user of the rack with this password, by the files as they are now."""
+    """Whether this is a user of the rack whose password the API has just checked: ``password`` is its ticket.
+
+    The central password file is read by the API alone, which throttles; the master's port would take guesses
+    from anywhere, each with a bcrypt in a worker that serves the hosts (:mod:`racksalt.tickets`).
+    """
     if not isinstance(username, str) or not isinstance(password, str):
         return False
     try:
@@ -33,7 +36,7 @@ def auth(username: str, password: str) -> bool:
     except RacksaltError as error:
         log.error("no login is possible: %s", error.detail)
         return False
-    return allowed and Htpasswd(this_rack.htpasswd_path(__opts__)).check(username, password)
+    return allowed and this_rack.is_ticket(__opts__, username, password)
 
 
 def groups(username: str, **_load: Any) -> list[str]:

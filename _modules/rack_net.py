@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from racksalt import errors, host_networks
+from racksalt import errors, host_firewall, host_networks, shape
 from racksalt.adapters import this_host
+from racksalt.adapters.nft import NftTable
 
 __virtualname__ = "rack_net"
 
@@ -28,6 +29,27 @@ def ensure(spec: dict[str, Any], test: bool = False) -> Any:
     try:
         with this_host.hypervisor() as hypervisor:
             return {"changes": host_networks.ensure(hypervisor, spec, test=test)}
+    except errors.RacksaltError as error:
+        __context__["retcode"] = 1
+        return errors.as_result(error)
+
+
+def firewall(bridges: list[str], management: list[str], test: bool = False) -> Any:
+    """Keep the guests of these bridges from each other, from the host, and from the management networks.
+
+    Guests get DHCP from the host, and answers to what the host began. The table ``inet racksalt`` is loaded, and
+    written to ``/etc/racksalt/guests.nft`` for the next boot.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_net.firewall bridges='[rs-nat]' management='[192.0.2.0/24]' test=True
+    """
+    try:
+        told = {"bridges": bridges, "management": management}
+        spec = shape.parse(host_firewall.GuestFirewall, told)
+        return {"changes": host_firewall.ensure(NftTable(), spec, test=test)}
     except errors.RacksaltError as error:
         __context__["retcode"] = 1
         return errors.as_result(error)

@@ -28,11 +28,12 @@ def start() -> None:
     """Serve until stopped; there is no way to switch TLS off."""
     import cherrypy
 
-    from racksalt.api import app
+    from racksalt.api import app, tls
 
     settings = __opts__["rack_api"]
-    root, conf = app.get_app(__opts__, settings)
-    cherrypy.server.ssl_module = "builtin"
+    application = app.get_app(__opts__, settings)
+    cherrypy.server.ssl_module = tls.SSL_MODULE
     cherrypy.server.ssl_certificate = settings["ssl_crt"]
     cherrypy.server.ssl_private_key = settings["ssl_key"]
-    cherrypy.quickstart(root, "/", conf)
+    cherrypy.server.instance = tls.Server(cherrypy.server)
+    cherrypy.quickstart(application)

@@ -28,3 +28,11 @@ def present(name: str, spec: dict[str, Any]) -> dict[str, Any]:
     if test and told["error"]["code"] in ("libvirt_missing", "libvirt_down"):
         return state_result.of(name, {"network": {"old": None, "new": name}}, test=True, done=done)
     return state_result.of(name, {}, test=test, done=done, error=told["error"]["detail"])
+
+
+def firewall(name: str, bridges: list[str], management: list[str]) -> dict[str, Any]:
+    """Guests on ``bridges`` reach neither each other, nor the host, nor the networks in ``management``."""
+    test = bool(__opts__["test"])
+    told = __salt__["rack_net.firewall"](bridges, management, test=test)
+    error = told["error"]["detail"] if "error" in told else None
+    return state_result.of(name, told.get("changes", {}), test=test, done="the guests' firewall is loaded", error=error)

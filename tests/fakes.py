@@ -194,6 +194,9 @@ class FakeVolumes:
         self.files -= set(gone)
         return gone
 
+    def console_log(self, uuid: str) -> str:
+        return f"/logs/{uuid}.console.log"
+
     def image_path(self, sha256: str) -> str:
         if sha256 in self.missing:
             raise NotFound("image_missing", f"image {sha256} is not in the store")
@@ -268,6 +271,9 @@ class FakeClaims:
 
     def all(self) -> list[Claim]:
         return list(self.held.values())
+
+    def check(self) -> None:
+        pass
 
     def write(self, claim: Claim) -> None:
         self.held[claim.record.uuid] = claim

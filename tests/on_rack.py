@@ -159,7 +159,8 @@ class Ran:
     @property
     def error(self) -> Mapping[str, Any] | None:
         """The error that a runner told."""
-        return self.data.get("error") if isinstance(self.data, dict) else None
+        error = self.data.get("error") if isinstance(self.data, dict) else None
+        return error if isinstance(error, dict) else None
 
 
 #: What Salt's daemons say whatever happens.

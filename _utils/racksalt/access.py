@@ -55,7 +55,7 @@ def acting_tenant(caller: Caller, tenant: str | None, settings: Settings, *, cha
     visible = visible_tenants(caller, tenant, settings)
     if len(visible) != 1:
         raise BadInput(
-            f"user {caller.user!r} has {len(visible)} tenants; say tenant=NAME: {', '.join(visible) or '-'}",
+            f"user {caller.user!r} has {len(visible)} tenants; name one of them: {', '.join(visible) or '-'}",
             code="tenant_ambiguous" if visible else "tenant_missing",
             tenants=list(visible),
         )

@@ -26,6 +26,7 @@ class DiskFile:
     path: str
     format: Literal["qcow2", "raw"]
     readonly: bool = False
+    backing: DiskFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,25 @@ def _disk(devices: Element, disk: DiskFile, device: str) -> None:
     SubElement(element, "driver", {"name": "qemu", "type": disk.format, "discard": "unmap"})
     SubElement(element, "source", {"file": disk.path})
     SubElement(element, "target", {"dev": device, "bus": "virtio"})
+    _backing(element, disk.backing)
     if disk.readonly:
         SubElement(element, "readonly")
+
+
+def _backing(parent: Element, disk: DiskFile | None) -> None:
+    """The whole chain is said and ends with an empty element: libvirt then probes no file's header.
+
+    AppArmor's helper may not open the images to find the chain by itself. The images keep their owner: many
+    VMs read them.
+    """
+    if disk is None:
+        SubElement(parent, "backingStore")
+        return
+    store = SubElement(parent, "backingStore", {"type": "file"})
+    SubElement(store, "format", {"type": disk.format})
+    source = SubElement(store, "source", {"file": disk.path})
+    SubElement(source, "seclabel", {"model": "dac", "relabel": "no"})
+    _backing(store, disk.backing)
 
 
 def _interface(devices: Element, nic: Nic, network: str) -> None:

@@ -15,11 +15,8 @@ from racksalt.names import is_uuid
 from racksalt.ports import Clock, HostLock, Hypervisor, Volumes
 from racksalt.vm_verbs import Step
 
-#: Stops take as long as the guest does.
-_SLOW = ("stop", "restart")
-
-#: Where QEMU's virtlogd writes each VM's serial console.
-CONSOLE_LOGS = "/var/log/libvirt/qemu"
+#: What reads the record and writes it, or removes it, is one step for others. The rest may take minutes.
+_LOCKED = ("delete", "note", "tag", "protect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +51,8 @@ class HostVms:
         return {"vm": vm.title, "changed": True, "steps": _steps(request)}
 
     def act(self, request: ActOnHost, *, test: bool = False) -> dict[str, Any]:
-        """One change to one VM: the steps, and its state afterwards. Reading and changing it is one, under the lock.
-
-        A stop may take minutes and is not locked: each of its steps stands for itself.
-        """
-        with nullcontext() if request.verb in _SLOW else self.lock():
+        """One change to one VM: the steps, and its state afterwards."""
+        with self.lock() if request.verb in _LOCKED else nullcontext():
             domain = self._own_domain(request.uuid)
             steps = vm_verbs.plan(request, domain)
             told: dict[str, Any] = {"uuid": domain.uuid, "changed": bool(steps), "steps": list(steps)}
@@ -116,9 +110,15 @@ class HostVms:
 
     def _make(self, request: CreateOnHost, undo: ExitStack) -> None:
         vm = request.record
-        boot, backing, format_ = self._image_files(request)
+        boot, backing = self._image_files(request)
         undo.callback(self.volumes.remove, vm.tenant, vm.uuid)
-        disk = self.volumes.create(vm.tenant, vm.uuid, size_gib=vm.disk_gib, backing=backing, format=format_)
+        disk = self.volumes.create(
+            vm.tenant,
+            vm.uuid,
+            size_gib=vm.disk_gib,
+            backing=backing.path if backing else None,
+            format=backing.format if backing else "qcow2",
+        )
         documents = seed.files(vm, request.network, ssh_keys=request.ssh_keys, user_data=request.user_data)
         seed_path = self.volumes.write_seed(vm.tenant, vm.uuid, documents)
         for nic in vm.nics:
@@ -126,21 +126,21 @@ class HostVms:
             self.hypervisor.reserve_address(nic)
         plan = DomainPlan(
             vm,
-            (DiskFile(disk, "qcow2"), DiskFile(seed_path, "raw", readonly=True)),
+            (DiskFile(disk, "qcow2", backing=backing), DiskFile(seed_path, "raw", readonly=True)),
             request.accelerator,
             {nic.network: nic.network for nic in vm.nics},
-            f"{CONSOLE_LOGS}/{vm.uuid}.console.log",
+            self.volumes.console_log(vm.uuid),
             boot,
         )
         undo.callback(self._remove_domain, vm.uuid)
         self.hypervisor.define(domain_xml.build(plan))
 
-    def _image_files(self, request: CreateOnHost) -> tuple[KernelBoot | None, str | None, str]:
+    def _image_files(self, request: CreateOnHost) -> tuple[KernelBoot | None, DiskFile | None]:
         image = request.image
         if isinstance(image, KernelImage):
             paths = self.volumes.image_path(image.kernel), self.volumes.image_path(image.initrd)
-            return KernelBoot(*paths, image.cmdline), None, "qcow2"
-        return None, self.volumes.image_path(image.sha256), image.format
+            return KernelBoot(*paths, image.cmdline), None
+        return None, DiskFile(self.volumes.image_path(image.sha256), image.format, readonly=True)
 
     def _own_domain(self, uuid: str) -> Domain:
         for domain in self.hypervisor.report().domains:
@@ -149,20 +149,28 @@ class HostVms:
         raise NotFound("vm_not_found", f"no VM {uuid} on host {self.host}", vm=uuid)
 
     def _remove(self, vm: Record) -> list[str]:
-        removed = [f"domain {vm.domain}"] if self._remove_domain(vm.uuid) else []
+        """All of a VM; its definition goes last, so that what is cut off can be begun again."""
+        self._power_off(vm.uuid)
         for nic in vm.nics:
             self.hypervisor.release_address(nic)
-        return removed + self.volumes.remove(vm.tenant, vm.uuid)
+        removed = self.volumes.remove(vm.tenant, vm.uuid)
+        return [f"domain {vm.domain}", *removed] if self._undefine(vm.uuid) else removed
 
-    def _remove_domain(self, uuid: str) -> bool:
-        try:
+    def _power_off(self, uuid: str) -> None:
+        with suppress(NotFound, Conflict):
             if self.hypervisor.state(uuid) not in vm_verbs.DOWN:
-                with suppress(Conflict):
-                    self.hypervisor.destroy(uuid)
+                self.hypervisor.destroy(uuid)
+
+    def _undefine(self, uuid: str) -> bool:
+        try:
             self.hypervisor.undefine(uuid)
         except NotFound:
             return False
         return True
+
+    def _remove_domain(self, uuid: str) -> None:
+        self._power_off(uuid)
+        self._undefine(uuid)
 
     def _carry_out(self, step: Step, request: ActOnHost, domain: Domain) -> dict[str, Any]:
         """One step; what it has to tell."""

@@ -106,6 +106,9 @@ class Volumes(Protocol):
     def remove(self, tenant: str, uuid: str) -> list[str]:
         """Delete all that belongs to this VM; returns the paths that were there."""
 
+    def console_log(self, uuid: str) -> str:
+        """Where the VM's serial console is written; :meth:`remove` takes it too."""
+
     def image_path(self, sha256: str) -> str:
         """Where the image store holds it; raises ``NotFound`` where it does not."""
 
@@ -141,6 +144,9 @@ class Claims(Protocol):
     def locked(self) -> AbstractContextManager[None]: ...
 
     def all(self) -> list[Claim]: ...
+
+    def check(self) -> None:
+        """Raise where a claim cannot be read."""
 
     def write(self, claim: Claim) -> None: ...
 

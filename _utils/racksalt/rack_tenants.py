@@ -54,13 +54,12 @@ class RackTenants:
     def create(self, caller: Caller, asked: CreateTenant, settings: Settings) -> dict[str, Any]:
         """A new tenant in ``tenants.yaml``."""
         access.require_operator(caller)
-        if asked.name in settings.tenants:
-            raise Conflict("tenant_exists", f"there is a tenant {asked.name} already", tenant=asked.name)
+        _refuse_known(asked.name, settings.tenants)
         entry: dict[str, Any] = {"description": asked.description} if asked.description else {}
         if asked.quota:
             entry["quota"] = dict(asked.quota)
         if not asked.test:
-            self._edit(lambda tenants: tenants.update({asked.name: entry}))
+            self._edit(lambda tenants: _add(tenants, asked.name, entry))
         return {"tenant": asked.name, "changed": True, **_tested(asked.test)}
 
     def _edit(self, edit: Any) -> None:
@@ -86,6 +85,17 @@ def _shown(tenant: Tenant, caller: Caller, settings: Settings) -> dict[str, Any]
     else:
         told["role"] = caller.roles[tenant.name]
     return told
+
+
+def _refuse_known(name: str, tenants: Any) -> None:
+    if name in tenants:
+        raise Conflict("tenant_exists", f"there is a tenant {name} already", tenant=name)
+
+
+def _add(tenants: Any, name: str, entry: dict[str, Any]) -> None:
+    """Under the files' lock: another create may have come first."""
+    _refuse_known(name, tenants)
+    tenants[name] = entry
 
 
 def _entry(tenants: Any, name: str) -> Any:

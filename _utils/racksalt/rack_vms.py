@@ -8,7 +8,7 @@ from typing import Any
 
 from racksalt import access, inventory, shape
 from racksalt.access import Caller
-from racksalt.errors import NotFound, RacksaltError, Unavailable
+from racksalt.errors import BadInput, NotFound, RacksaltError, Unavailable
 from racksalt.host_requests import ActOnHost, Ladder
 from racksalt.inventory import Inventory, Vm
 from racksalt.names import is_uuid
@@ -20,6 +20,9 @@ from racksalt.settings import Settings
 log = logging.getLogger(__name__)
 
 _QUICK_S = 30.0
+_LONGEST_LADDER_S = 180
+#: libvirt waits so long for a guest agent, whatever the rung says.
+_AGENT_S = 60.0
 #: Memory is written to disk, or read from there: 100 GiB at 200 MiB/s.
 _MEMORY_S = 600.0
 
@@ -36,7 +39,8 @@ class RackVms:
         if asked.host is not None:
             access.require_operator(caller)
         seen = self.rack.inventory(settings)
-        found = [vm for vm in seen.vms() if vm.record.tenant in tenants and _matches(vm, asked)]
+        everything = caller.operator and asked.tenant is None
+        found = [vm for vm in seen.vms() if (everything or vm.record.tenant in tenants) and _matches(vm, asked)]
         listed: dict[str, Any] = {"vms": [shown(caller, vm) for vm in found]}
         if caller.operator:
             listed["silent_hosts"] = silent_hosts(seen)
@@ -50,6 +54,7 @@ class RackVms:
         """One change, carried out by the VM's own host."""
         vm = find(caller, asked.name, asked.tenant, settings, self.rack.inventory(settings))
         access.require_member(caller, vm.record.tenant)
+        _check_patience(caller, asked.ladder)
         host = vm.record.host
         if not vm.host_answers:
             raise _host_silent(caller, host, "nothing was sent to it")
@@ -61,7 +66,7 @@ class RackVms:
         if isinstance(answer, Silent):
             raise _host_silent(caller, host, "what it did is not known")
         if isinstance(answer, RacksaltError):
-            raise for_caller(caller, answer, host)
+            raise for_caller(caller, answer, host, asked.name)
         if not caller.operator:
             answer.pop("removed", None)
         return {"vm": vm.record.title, **answer, **({"test": True} if asked.test else {})}
@@ -70,7 +75,8 @@ class RackVms:
 def find(caller: Caller, name: str, tenant: str | None, settings: Settings, seen: Inventory) -> Vm:
     """The VM behind a reference; what is not the caller's is answered as if it did not exist."""
     visible = access.visible_tenants(caller, tenant, settings)
-    vms = [vm for vm in seen.vms() if vm.record.tenant in visible]
+    everything = caller.operator and tenant is None
+    vms = [vm for vm in seen.vms() if everything or vm.record.tenant in visible]
     if is_uuid(name):
         found = [vm for vm in vms if vm.record.uuid == name]
     elif "/" in name:
@@ -88,15 +94,23 @@ def shown(caller: Caller, vm: Vm) -> dict[str, Any]:
     return inventory.for_operator(vm) if caller.operator else vm.as_dict()
 
 
-def for_caller(caller: Caller, error: RacksaltError, host: str) -> RacksaltError:
+def for_caller(caller: Caller, error: RacksaltError, host: str, name: str) -> RacksaltError:
     """A host's error; only the operator learns which host it was and what it said of itself."""
-    if caller.operator or error.code in _FOR_EVERYBODY:
+    if caller.operator:
         return error
     log.warning("host %s refused what %s asked for: %s: %s", host, caller.user, error.code, error.detail)
+    if error.code == "vm_not_found":
+        return NotFound("vm_not_found", f"no VM {name!r}", vm=name)
+    if error.code == "vm_protected" or (error.code == "vm_state" and "state" in error.facts):
+        return error
     return Unavailable("host_failed", "the VM's host could not do it; the operator can see why")
 
 
-_FOR_EVERYBODY = ("vm_state", "vm_protected", "vm_not_found", "bad_input")
+def _check_patience(caller: Caller, ladder: Ladder) -> None:
+    """Each stop holds a thread of the API and a process on the master for as long as its ladder is."""
+    asked = ladder.acpi_s + ladder.ctrl_alt_del_s + ladder.agent_s
+    if not caller.operator and asked > _LONGEST_LADDER_S:
+        raise BadInput(f"ladder: found {asked:.0f} s in all, allowed: at most {_LONGEST_LADDER_S} s")
 
 
 def _host_silent(caller: Caller, host: str, known: str) -> Unavailable:
@@ -110,7 +124,7 @@ def _patience(asked: ActOnVm) -> float:
     if asked.verb in ("suspend", "start"):
         return _MEMORY_S
     slow = asked.verb in ("stop", "restart") and not asked.hard
-    return _QUICK_S + (ladder.acpi_s + ladder.ctrl_alt_del_s + ladder.agent_s if slow else 0)
+    return _QUICK_S + (ladder.acpi_s + ladder.ctrl_alt_del_s + ladder.agent_s + _AGENT_S if slow else 0)
 
 
 def _matches(vm: Vm, asked: ListVms) -> bool:

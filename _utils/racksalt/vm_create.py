@@ -134,6 +134,7 @@ class VmCreate:
     ) -> Claim:
         """Decide under the lock and write it down; ``before`` is the claim that a host refused."""
         with self.rack.claims.locked():
+            self.rack.claims.check()
             if before:
                 self.rack.claims.remove(before.record.uuid)
             now_seen = seen.with_claims(self.rack.claims.all())

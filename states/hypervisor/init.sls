@@ -58,6 +58,29 @@ network {{ name }}:
         - service: hypervisor libvirtd
 {%- endfor %}
 
+{#- Guests get to no network that this host is in itself; the rack's own are closed by bridge. #}
+{%- set networks = rack.get("networks", {}).values() | list %}
+{%- set guest_subnets = networks | map(attribute="subnet") | list %}
+
+hypervisor guest firewall:
+  rack_net.firewall:
+    - bridges: {{ networks | map(attribute="bridge") | list | json }}
+    - management: {{ salt["network.subnets"]() | reject("in", guest_subnets) | list | json }}
+    - require:
+        - pkg: hypervisor packages
+
+hypervisor guest firewall unit:
+  file.managed:
+    - name: /etc/systemd/system/racksalt-guests.service
+    - source: salt://hypervisor/files/racksalt-guests.service
+    - mode: '0644'
+
+hypervisor guest firewall at boot:
+  service.enabled:
+    - name: racksalt-guests
+    - require:
+        - file: hypervisor guest firewall unit
+
 {%- for image in rack.get("images", []) %}
 
 image {{ image["sha256"] }}:

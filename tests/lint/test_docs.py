@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "rackbox/README.md", ROOT / "pillar/README.md"])
 FRAGMENT = r"\+[a-z0-9-]+\.(feature|bugfix|misc)\.md"
 #: Classes of errors that are not in ``racksalt.errors``.
-_MORE_STATUSES = {"Unauthorized": 401, "Throttled": 429}
+_MORE_STATUSES = {"Unauthorized": 401, "TooMany": 429}
 #: Lines of errors.md that no code of ours raises: CherryPy's own refusals, named by their status.
 _HTTP_SECTION = "## The server's own"
 

@@ -54,17 +54,22 @@ def test_a_login_ends_with_its_time() -> None:
     assert logged.find(token) is None
 
 
-@pytest.mark.parametrize("now", ["changed", None])
-def test_a_login_ends_with_any_change_of_the_user_and_does_not_come_back(now: str | None) -> None:
+def test_a_login_ends_with_any_change_of_the_user_and_does_not_come_back() -> None:
     users = Users(alice="today")
     logged, _, token = opened(users)
-    if now:
-        users["alice"] = now
-    else:
-        del users["alice"]
+    users["alice"] = "changed"
     assert logged.find(token) is None
     users["alice"] = "today"
     assert logged.find(token) is None
+
+
+def test_a_login_whose_user_is_away_is_refused_and_not_ended() -> None:
+    users = Users(alice="today")
+    logged, _, token = opened(users)
+    del users["alice"]
+    assert logged.find(token) is None
+    users["alice"] = "today"
+    assert logged.find(token) is not None
 
 
 def test_a_user_that_vanished_during_the_login_gets_no_token() -> None:
@@ -78,11 +83,14 @@ def test_a_closed_login_is_over_and_the_others_go_on() -> None:
     assert logged.find(token) is None and logged.find(other or "") is not None
 
 
-def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "_MOST_SESSIONS", 10)
-    logged, clock, _ = opened(lasts_s=1)
-    newest = [logged.open("alice", "s", clock.time + 100) for _ in range(40)]
-    assert len(logged._by_hash) <= 10 and logged.find(newest[-1] or "") is not None
+def test_a_users_oldest_login_goes_and_nobody_elses() -> None:
+    logged, clock, first = opened(Users(alice="today", bob="today"))
+    bobs = logged.open("bob", "s", clock.time + 100) or ""
+    newest = [logged.open("alice", "s", clock.time + 100) or "" for _ in range(sessions.MOST_SESSIONS)]
+    assert logged.find(first) is None and logged.find(bobs) is not None and all(map(logged.find, newest))
+    clock.sleep(200)
+    logged.open("alice", "s", clock.time + 100)
+    assert len(logged._by_hash) == 1
 
 
 def test_many_threads_may_log_in_and_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from racksalt.adapters.system import FileLock
 from racksalt.adapters.whole_files import replace, sync_folder
 from racksalt.errors import BadInput, Unavailable
 from racksalt.model import Claim
+
+log = logging.getLogger(__name__)
 
 ROOT = Path("/var/lib/racksalt/claims")
 
@@ -28,19 +31,28 @@ class ClaimFiles:
         return FileLock(self.root / ".lock")()
 
     def all(self) -> list[Claim]:
-        """Every claim; one that vanishes meanwhile was settled."""
+        """Every claim that can be read; one that vanishes meanwhile was settled."""
         claims = []
         for path in self.root.glob("*.json"):
             try:
                 claims.append(shape.parse(Claim, json.loads(path.read_text(encoding="utf-8"))))
             except FileNotFoundError:
                 continue
+            except (BadInput, ValueError):
+                log.exception("claim %s cannot be read", path)
+        return claims
+
+    def check(self) -> None:
+        """Refuse to decide anything while a claim cannot be read: what it holds is not known."""
+        for path in self.root.glob("*.json"):
+            try:
+                shape.parse(Claim, json.loads(path.read_text(encoding="utf-8")))
+            except FileNotFoundError:
+                continue
             except (BadInput, ValueError) as error:
                 raise Unavailable(
-                    "claim_unreadable",
-                    f"{path}: {error}; see whether its VM is there, then remove the file",
+                    "claim_unreadable", f"{path}: {error}; see whether its VM is there, then remove the file"
                 ) from error
-        return claims
 
     def write(self, claim: Claim) -> None:
         """Durable when it returns."""

@@ -13,17 +13,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import salt.cache
 import salt.client
 import salt.exceptions
 
 from racksalt import errors
+from racksalt.adapters.soft_cache import SoftCache
 from racksalt.errors import Unavailable
 from racksalt.ports import Answer, Clock, Silent
 
 log = logging.getLogger(__name__)
 
-_SILENT_BANK = "racksalt/silent"
 #: How long a host may take before it is asked whether the job still runs.
 _ASK_AGAIN_AFTER_S = 4.0
 #: How long a host may take to say that it does: under load as long as for the job itself.
@@ -40,7 +39,7 @@ class SaltFleet:
     def __init__(self, opts: Mapping[str, Any], clock: Clock) -> None:
         self._opts = dict(opts)
         self._clock = clock
-        self._cache = salt.cache.Cache(self._opts)
+        self._silent = SoftCache(self._opts, "racksalt/silent")
         self._client: Any = None
 
     def ask(
@@ -49,7 +48,7 @@ class SaltFleet:
         """One call to each host, with exactly the named arguments of ``request``."""
         if not hosts:
             return {}
-        return _Call(self._connected(), self._clock, self._cache).run(hosts, function, request, timeout_s)
+        return _Call(self._connected(), self._clock, self._silent).run(hosts, function, request, timeout_s)
 
     def close(self) -> None:
         """Leave the bus."""
@@ -67,10 +66,10 @@ class SaltFleet:
 class _Call:
     """One publish and the wait for its answers."""
 
-    def __init__(self, client: Any, clock: Clock, cache: Any) -> None:
+    def __init__(self, client: Any, clock: Clock, silent: SoftCache) -> None:
         self._client = client
         self._clock = clock
-        self._cache = cache
+        self._silent = silent
 
     def run(
         self, hosts: Sequence[str], function: str, request: Mapping[str, Any], timeout_s: float
@@ -128,22 +127,22 @@ class _Call:
     def _doubted(self, hosts: Sequence[str]) -> set[str]:
         """The hosts that were silent at their last call, and have answered none of the lost ones since."""
         doubted = set()
-        for host in set(self._cache.list(_SILENT_BANK)) & set(hosts):
+        for host in set(self._silent.names()) & set(hosts):
             if any(host in self._client.get_cache_returns(jid) for jid in self._unanswered(host)):
-                self._cache.flush(_SILENT_BANK, host)
+                self._silent.drop(host)
             else:
                 doubted.add(host)
         return doubted
 
     def _unanswered(self, host: str) -> list[str]:
-        return list((self._cache.fetch(_SILENT_BANK, host) or {}).get("unanswered", ()))
+        return list(self._silent.read(host).get("unanswered", ()))
 
     def _remember(self, jid: str, *, silent: set[str], back: set[str]) -> None:
         for host in silent:
             calls = [*self._unanswered(host), *([jid] if jid else [])][-_MOST_UNANSWERED:]
-            self._cache.store(_SILENT_BANK, host, {"unanswered": calls})
+            self._silent.write(host, {"unanswered": calls})
         for host in back:
-            self._cache.flush(_SILENT_BANK, host)
+            self._silent.drop(host)
 
 
 def _answer(event: Mapping[str, Any]) -> Answer:

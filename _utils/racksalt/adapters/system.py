@@ -33,7 +33,7 @@ class FileLock:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self.path.open("a", encoding="utf-8") as lock:
             self._take(lock.fileno())
             yield

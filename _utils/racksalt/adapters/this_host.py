@@ -16,7 +16,7 @@ from racksalt.host_vms import HostVms
 if TYPE_CHECKING:
     from racksalt.adapters.libvirt_host import LibvirtHost
 
-LOCK = Path("/run/lock/racksalt-host")
+LOCK = Path("/run/racksalt/host.lock")
 
 
 @contextmanager

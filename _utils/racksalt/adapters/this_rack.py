@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from racksalt import access, errors, shape
+from racksalt import access, errors, shape, tickets
 from racksalt.access import Caller
+from racksalt.adapters import key_file
 from racksalt.adapters.claim_files import ClaimFiles
 from racksalt.adapters.inventory_cache import InventoryCache
 from racksalt.adapters.salt_fleet import SaltFleet
 from racksalt.adapters.system import SystemClock
 from racksalt.adapters.yaml_files import YamlFolder
-from racksalt.errors import RacksaltError
+from racksalt.errors import RacksaltError, Unavailable
 from racksalt.rack import Rack
 from racksalt.settings import Settings, load
 from racksalt.shape import Problem
 
+log = logging.getLogger(__name__)
+
 RACK_FILES = "/etc/racksalt/rack"
 HTPASSWD = "/etc/racksalt/htpasswd"
+TICKET_KEY = "/etc/racksalt/ticket.key"
+
+#: What these errors tell of the rack's inside is for its shell only.
+_FOR_THE_SHELL = ("bad_rack_files", "claim_unreadable")
 
 
 def rack_files(opts: Mapping[str, Any]) -> YamlFolder:
@@ -31,6 +39,21 @@ def rack_files(opts: Mapping[str, Any]) -> YamlFolder:
 def htpasswd_path(opts: Mapping[str, Any]) -> Path:
     """The central password file: ``racksalt: {htpasswd: …}`` in the master's configuration."""
     return Path(_config(opts).get("htpasswd", HTPASSWD))
+
+
+def ticket_key_path(opts: Mapping[str, Any]) -> Path:
+    """The key of :mod:`racksalt.tickets`: ``racksalt: {ticket_key: …}`` in the master's configuration."""
+    return Path(_config(opts).get("ticket_key", TICKET_KEY))
+
+
+def make_ticket(opts: Mapping[str, Any], user: str) -> str:
+    """What the API hands to the master's eauth once it has checked the password of ``user``."""
+    return tickets.make(key_file.read_or_make(ticket_key_path(opts)), user, now=SystemClock().now())
+
+
+def is_ticket(opts: Mapping[str, Any], user: str, text: str) -> bool:
+    """Whether the API made this ticket for ``user`` a moment ago."""
+    return tickets.is_valid(key_file.read_or_make(ticket_key_path(opts)), user, text, now=SystemClock().now())
 
 
 def settings(opts: Mapping[str, Any]) -> Settings:
@@ -71,6 +94,9 @@ def answer(
             return shape.plain(call(rack, caller, current, shape.parse(request, _given(arguments))))
     except RacksaltError as error:
         context["retcode"] = 1
+        if error.code in _FOR_THE_SHELL and not (user == "root" or user.startswith("sudo_")):
+            log.error("%s", error.detail)
+            error = Unavailable("rack_unavailable", "the rack's files are wrong; the operator can see where")
         return errors.as_result(error)
 
 

@@ -20,6 +20,11 @@ class VolumeFiles:
     """``ROOT/images/SHA256`` and ``ROOT/volumes/TENANT/UUID…``."""
 
     root: Path = ROOT
+    logs: Path = Path("/var/log/libvirt/qemu")
+
+    def console_log(self, uuid: str) -> str:
+        """Where virtlogd writes the VM's serial console, and older parts of it beside."""
+        return str(self.logs / f"{uuid}.console.log")
 
     def image_path(self, sha256: str) -> str:
         """The image's file in the store."""
@@ -52,11 +57,11 @@ class VolumeFiles:
         return str(path)
 
     def remove(self, tenant: str, uuid: str) -> list[str]:
-        """Delete this VM's files; the tenant's folder stays, as another create may be about to use it."""
+        """Delete this VM's files and its console's log; the tenant's folder stays, another create may need it."""
         folder = self.root / "volumes" / tenant
         removed = []
-        for path in sorted(folder.glob(f"{uuid}*")):
-            path.unlink()
+        for path in sorted([*folder.glob(f"{uuid}*"), *self.logs.glob(f"{uuid}.console.log*")]):
+            path.unlink(missing_ok=True)
             removed.append(str(path))
         return removed
 

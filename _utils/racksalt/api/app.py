@@ -11,126 +11,22 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
+from email.errors import MessageError
 from typing import Any, ClassVar
 
 import cherrypy
-import salt.auth
-import salt.exceptions
-import salt.netapi
 from salt.netapi.rest_cherrypy import app as rest_cherrypy
 
-from racksalt import acl, logins
-from racksalt.adapters import this_rack
-from racksalt.adapters.htpasswd_file import Htpasswd
-from racksalt.adapters.system import SystemClock
 from racksalt.api import lowstate
+from racksalt.api.gate import Gate
 from racksalt.api.lowstate import Call
-from racksalt.api.sessions import Session, Sessions
-from racksalt.api.throttle import Throttle
-from racksalt.errors import BadInput, Denied, RacksaltError, Unavailable
+from racksalt.api.sessions import Session
+from racksalt.errors import BadInput, RacksaltError, Unavailable
 
 log = logging.getLogger(__name__)
 
 #: 64 KiB of user-data, escaped, and some room; nothing that a tenant sends is larger.
 MAX_BODY_BYTES = 256 * 1024
-#: So long the master may take to accept a call, not to carry it out; Salt's own three tries of a minute each
-#: would hold the caller for that long, and could run a call twice.
-_MASTER_TAKES_A_CALL_IN_S = 15
-
-
-class Unauthorized(RacksaltError):
-    """No login, or one that has ended."""
-
-    status = 401
-
-
-class Throttled(RacksaltError):
-    """Too many wrong passwords."""
-
-    status = 429
-
-
-class Gate:
-    """Logins and calls; knows Salt, and nothing of HTTP."""
-
-    def __init__(self, opts: Mapping[str, Any]) -> None:
-        self._opts = {**opts, "request_channel_timeout": _MASTER_TAKES_A_CALL_IN_S, "request_channel_tries": 1}
-        self._passwords = Htpasswd(this_rack.htpasswd_path(opts))
-        clock = SystemClock()
-        self._throttle = Throttle(clock)
-        self._sessions = Sessions(clock, self._fingerprint)
-
-    def log_in(self, data: Any, address: str) -> dict[str, Any]:
-        """The answer to a right password, in Salt's form; throttled before the master is asked."""
-        given = lowstate.credentials(data)
-        wait_s = self._throttle.wait_s(given.username, address)
-        if wait_s > 0:
-            raise Throttled(
-                "login_throttled", f"too many wrong passwords; wait {wait_s:.0f} s", retry_after_s=int(wait_s) + 1
-            )
-        made = self._ask_master(given)
-        token = self._sessions.open(given.username, made["token"], made["expire"]) if made else None
-        if token is None or made is None:
-            self._throttle.failed(given.username, address)
-            raise Unauthorized("login_refused", "the name or the password is wrong")
-        self._throttle.succeeded(given.username, address)
-        perms = sorted(self._allowed(given.username))
-        return {
-            "token": token,
-            "start": made["start"],
-            "expire": made["expire"],
-            "user": given.username,
-            "eauth": "rack",
-            "perms": perms,
-        }
-
-    def log_out(self, token: str) -> None:
-        """End the login here and in Salt."""
-        self.session(token)
-        session = self._sessions.close(token)
-        if session:
-            salt.auth.LoadAuth(self._opts).rm_token(session.salt_token)
-
-    def session(self, token: str | None) -> Session:
-        """The login behind a token, by the files as they are now."""
-        session = self._sessions.find(token) if token else None
-        if session is None:
-            raise Unauthorized("login_needed", "send X-Auth-Token with a token of POST /login")
-        return session
-
-    def run(self, call: Call, session: Session) -> Any:
-        """One runner call with the login's own Salt token; what it may call is asked here first."""
-        if call.fun not in self._allowed(session.user):
-            raise _not_allowed(call)
-        low = {"client": "runner", "fun": call.fun, "kwarg": call.kwarg, "token": session.salt_token}
-        try:
-            with salt.netapi.NetapiClient(self._opts) as client:
-                return _readable(client.run(low), call)
-        except salt.exceptions.EauthAuthenticationError as error:
-            raise _not_allowed(call) from error
-        except salt.exceptions.SaltException as error:
-            log.exception("%s of user %s", call.fun, session.user)
-            raise Unavailable("rack_unavailable", "the rack does not answer; try again later") from error
-
-    def _allowed(self, user: str) -> set[str]:
-        groups = logins.groups(user, this_rack.settings(self._opts))
-        allowed = set(acl.TENANT_CALLS) if groups else set()
-        return allowed | set(acl.OPERATOR_CALLS) if acl.OPERATOR_GROUP in groups else allowed
-
-    def _ask_master(self, given: lowstate.Credentials) -> dict[str, Any] | None:
-        request = {"username": given.username, "password": given.password, "eauth": given.eauth}
-        try:
-            made = salt.auth.Resolver(self._opts).mk_token(request)
-        except salt.exceptions.SaltException as error:
-            raise Unavailable("rack_unavailable", "the Salt master does not answer") from error
-        return made if made and "token" in made else None
-
-    def _fingerprint(self, user: str) -> str | None:
-        try:
-            return logins.fingerprint(user, this_rack.settings(self._opts), self._passwords)
-        except BadInput as error:
-            log.error("no login holds while the rack's files are wrong: %s", error.detail)
-            return None
 
 
 class Front:
@@ -192,6 +88,29 @@ class Logout(Front):
         return _json({"return": "Your token has been cleared"})
 
 
+class Request(cherrypy._cprequest.Request):  # type: ignore[misc]  # CherryPy is untyped
+    """A request whose errors are JSON from its first line on, before its URL and configuration are found."""
+
+    show_tracebacks = False
+    show_mismatched_params = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.error_page = {"default": _error_page}
+
+    def process_headers(self) -> None:
+        """Encoded words are decoded here, whatever encoding the client names."""
+        try:
+            super().process_headers()
+        except (LookupError, ValueError, MessageError) as error:
+            raise cherrypy.HTTPError(400) from error
+
+    def handle_error(self) -> None:
+        """CherryPy forgets a class's own ``error_response`` when the request starts."""
+        self.error_response = _internal_error
+        super().handle_error()
+
+
 class Api(rest_cherrypy.API):  # type: ignore[misc]  # Salt is untyped
     """rest_cherrypy's application with these URLs and no others."""
 
@@ -212,7 +131,6 @@ class Api(rest_cherrypy.API):  # type: ignore[misc]  # Salt is untyped
         }
         conf["/"] |= {
             "error_page.default": _error_page,
-            "request.error_response": _internal_error,
             "tools.log_tracebacks.on": False,
             "tools.html_override.on": False,
             "tools.cors_tool.on": False,
@@ -222,13 +140,15 @@ class Api(rest_cherrypy.API):  # type: ignore[misc]  # Salt is untyped
         return conf
 
 
-def get_app(opts: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Api, dict[str, Any]]:
-    """The application and its CherryPy configuration; ``settings`` is the ``rack_api`` block of the master's."""
+def get_app(opts: Mapping[str, Any], settings: Mapping[str, Any]) -> cherrypy.Application:
+    """The application, and CherryPy configured for it; ``settings`` is the master's ``rack_api`` block."""
     cherrypy.config["saltopts"] = opts
     cherrypy.config["apiopts"] = dict(settings)
     cherrypy.config["racksalt.gate"] = Gate(opts)
     root = Api()
-    return root, root.get_conf()
+    application = cherrypy.Application(root, "", {path: of for path, of in root.get_conf().items() if path != "global"})
+    application.request_class = Request
+    return application
 
 
 def _guarded(gate: Gate, call: Call, session: Session) -> Any:
@@ -236,20 +156,6 @@ def _guarded(gate: Gate, call: Call, session: Session) -> Any:
         return gate.run(call, session)
     except RacksaltError as error:
         return {"error": error.as_dict()}
-
-
-def _readable(answer: Any, call: Call) -> Any:
-    """Salt tells an exception of a runner as text with a traceback, and HTTP 200."""
-    if isinstance(answer, str) and answer.lstrip().startswith(("Exception occurred in", "Passed invalid")):
-        log.error("%s: %s", call.fun, answer)
-        raise Unavailable("internal", f"{call.fun} failed; the operator finds the reason in the master's log")
-    if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
-        return {"error": answer["error"]}
-    return answer
-
-
-def _not_allowed(call: Call) -> Denied:
-    return Denied("function_denied", f"{call.fun} is not among the functions that this login may call", fun=call.fun)
 
 
 def _set_status(answers: list[Any]) -> None:
@@ -278,7 +184,7 @@ def _read_body() -> None:
 
     def read_with(parse: Any) -> Any:
         def read(entity: Any) -> None:
-            request.racksalt_body = parse(entity.fp.read())
+            request.racksalt_body = parse(_whole(entity.fp))
 
         return read
 
@@ -286,6 +192,17 @@ def _read_body() -> None:
     request.body.processors["application/json"] = read_with(lowstate.from_json)
     request.body.processors["application/x-www-form-urlencoded"] = read_with(lowstate.from_form)
     request.body.default_proc = _refuse_media_type
+
+
+def _whole(body: Any) -> bytes:
+    """All of a body; cheroot tells a large one, a broken one and a client that is gone as nearly the same error."""
+    try:
+        read: bytes = body.read()
+    except TimeoutError as error:
+        raise cherrypy.HTTPError(408) from error
+    except (OSError, ValueError) as error:
+        raise cherrypy.HTTPError(413 if "Too Large" in str(error) else 400) from error
+    return read
 
 
 def _refuse_media_type() -> None:

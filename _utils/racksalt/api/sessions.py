@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from racksalt.ports import Clock
 
-_MOST_SESSIONS = 50_000
+#: Of one user.
+MOST_SESSIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,32 +40,37 @@ class Sessions:
             return None
         token = secrets.token_hex(32)
         with self._lock:
-            self._drop_expired()
+            self._make_room(user)
             self._by_hash[_hash(token)] = Session(user, salt_token, fingerprint, expires_at)
         return token
 
     def find(self, token: str) -> Session | None:
-        """The login behind a token, if its user is still who logged in."""
+        """The login behind a token, if its user is still who logged in.
+
+        One whose user is not there is refused and kept: a file in the middle of being written ends nobody's login.
+        """
         with self._lock:
             session = self._by_hash.get(_hash(token))
         if session is None:
             return None
-        if session.expires_at <= self.clock.now() or self.fingerprint_of(session.user) != session.fingerprint:
+        today = self.fingerprint_of(session.user)
+        if session.expires_at <= self.clock.now() or today not in (None, session.fingerprint):
             self.close(token)
-            return None
-        return session
+        return session if today == session.fingerprint and session.expires_at > self.clock.now() else None
 
     def close(self, token: str) -> Session | None:
         """End a login."""
         with self._lock:
             return self._by_hash.pop(_hash(token), None)
 
-    def _drop_expired(self) -> None:
-        if len(self._by_hash) < _MOST_SESSIONS:
-            return
+    def _make_room(self, user: str) -> None:
+        """A user's oldest login goes when there are too many; nobody else's does."""
         now = self.clock.now()
-        alive = {key: session for key, session in self._by_hash.items() if session.expires_at > now}
-        self._by_hash = dict(list(alive.items())[-_MOST_SESSIONS // 2 :])
+        for key in [key for key, session in self._by_hash.items() if session.expires_at <= now]:
+            del self._by_hash[key]
+        own = [key for key, session in self._by_hash.items() if session.user == user]
+        for key in own[: max(0, len(own) - MOST_SESSIONS + 1)]:
+            del self._by_hash[key]
 
 
 def _hash(token: str) -> str:
