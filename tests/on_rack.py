@@ -171,7 +171,7 @@ for uuid in $(virsh list --all --uuid); do
     echo "domain $uuid $(virsh domstate "$uuid" | head -n 1)" \
          "$(virsh dumpxml --inactive --security-info "$uuid" | sha256sum | cut -c 1-16)"
 done
-find /var/lib/racksalt/volumes -mindepth 1 -printf 'volume %P %m\\n'
+find /var/lib/racksalt/volumes -mindepth 1 ! -type d -printf 'volume %P %m\\n'
 grep -r . /var/lib/racksalt/leases | sed 's/^/lease /'
 virsh net-dumpxml nat | sed -n 's/^ *<host /lease /p'
 """
