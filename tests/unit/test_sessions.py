@@ -8,6 +8,7 @@ import pytest
 
 from racksalt.api import sessions
 from racksalt.api.sessions import Sessions
+from racksalt.errors import Unavailable
 from tests.fakes import FakeClock
 
 
@@ -54,21 +55,34 @@ def test_a_login_ends_with_its_time() -> None:
     assert logged.find(token) is None
 
 
-def test_a_login_ends_with_any_change_of_the_user_and_does_not_come_back() -> None:
+@pytest.mark.parametrize("now", ["changed", None])
+def test_a_login_ends_with_any_change_of_the_user_and_does_not_come_back(now: str | None) -> None:
     users = Users(alice="today")
     logged, _, token = opened(users)
-    users["alice"] = "changed"
+    if now:
+        users["alice"] = now
+    else:
+        del users["alice"]
     assert logged.find(token) is None
     users["alice"] = "today"
     assert logged.find(token) is None
 
 
-def test_a_login_whose_user_is_away_is_refused_and_not_ended() -> None:
-    users = Users(alice="today")
-    logged, _, token = opened(users)
-    del users["alice"]
-    assert logged.find(token) is None
-    users["alice"] = "today"
+def test_a_login_stays_while_its_user_cannot_be_told() -> None:
+    class Files(Users):
+        broken = False
+
+        def __call__(self, user: str) -> str | None:
+            if self.broken:
+                raise Unavailable("rack_unavailable", "the rack's files are wrong")
+            return super().__call__(user)
+
+    files = Files(alice="today")
+    logged, _, token = opened(files)
+    files.broken = True
+    with pytest.raises(Unavailable):
+        logged.find(token)
+    files.broken = False
     assert logged.find(token) is not None
 
 

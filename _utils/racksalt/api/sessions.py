@@ -45,18 +45,18 @@ class Sessions:
         return token
 
     def find(self, token: str) -> Session | None:
-        """The login behind a token, if its user is still who logged in.
+        """The login behind a token, if its user is still who logged in; any change ends it for good.
 
-        One whose user is not there is refused and kept: a file in the middle of being written ends nobody's login.
+        Where today's user cannot be told, ``fingerprint_of`` raises, and the login stays.
         """
         with self._lock:
             session = self._by_hash.get(_hash(token))
         if session is None:
             return None
-        today = self.fingerprint_of(session.user)
-        if session.expires_at <= self.clock.now() or today not in (None, session.fingerprint):
+        if session.expires_at <= self.clock.now() or self.fingerprint_of(session.user) != session.fingerprint:
             self.close(token)
-        return session if today == session.fingerprint and session.expires_at > self.clock.now() else None
+            return None
+        return session
 
     def close(self, token: str) -> Session | None:
         """End a login."""
