@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 #: How long a bulk read of the hosts may take.
 READ_TIMEOUT_S = 10.0
+#: A create may begin on a look at the hosts that is so old.
+RECENT_S = 5.0
 #: A host may begin a create until so long after its claim was written.
 CLAIM_S = 60.0
 #: A create that began in time has surely ended, one way or the other, so long after its deadline.
@@ -49,6 +51,15 @@ class Rack:
         hosts = {
             name: self._view(config, answers[name], known.get(name), began) for name, config in current.hosts.items()
         }
+        return Inventory(current.rack, hosts, tuple(self.claims.all()))
+
+    def recent_inventory(self, current: Settings) -> Inventory | None:
+        """The last reports, where every host has answered a moment ago; what was claimed since is in the claims."""
+        known = self.last_known.read()
+        oldest = self.clock.now() - RECENT_S
+        if not all(name in known and known[name].read_at >= oldest for name in current.hosts):
+            return None
+        hosts = {name: HostView(config, known[name], True) for name, config in current.hosts.items()}
         return Inventory(current.rack, hosts, tuple(self.claims.all()))
 
     def tidy_claims(self, inventory: Inventory) -> None:

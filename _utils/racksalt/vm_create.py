@@ -63,13 +63,26 @@ class VmCreate:
     rack: Rack
 
     def create(self, caller: Caller, asked: CreateVm, settings: Settings) -> dict[str, Any]:
-        """Create and start a VM; with ``test`` only tell the plan."""
+        """Create and start a VM; with ``test`` only tell the plan.
+
+        A look at the hosts of a moment ago is enough to succeed, as claims tell what came since and the host checks
+        again; a refusal is told on a fresh one only.
+        """
         order = resolve(caller, asked, settings, changes=True)
-        seen = self.rack.inventory(settings)
+        recent = self.rack.recent_inventory(settings)
+        if recent is not None:
+            try:
+                return self._create(caller, order, settings, recent)
+            except RacksaltError as error:
+                if error.code == "host_silent":
+                    raise
+        return self._create(caller, order, settings, self.rack.inventory(settings))
+
+    def _create(self, caller: Caller, order: Order, settings: Settings, seen: Inventory) -> dict[str, Any]:
         known = _same_request(order, seen)
         if known:
             return {"changed": False, "vm": shown(caller, known)}
-        if asked.test:
+        if order.asked.test:
             return _plan(caller, self._decide(caller, order, settings, seen, {}), order)
         self.rack.tidy_claims(seen)
         return self._make(caller, order, settings, seen)

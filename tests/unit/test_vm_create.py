@@ -226,3 +226,25 @@ def test_a_silent_host_blocks_nobody() -> None:
     with pytest.raises(RacksaltError) as told:
         RackVms(rack.rack).act(caller(rack, "alice"), ActOnVm("web1", "start"), rack.rack.settings())
     assert told.value.code == "host_silent"
+
+
+def test_creates_in_a_row_share_a_look_at_the_hosts() -> None:
+    rack = fake_rack(hosts=2)
+    create(rack, name="a1")
+    looks = rack.fleet.calls.count(("h1", "rack_host.report"))
+    create(rack, name="a2")
+    assert rack.fleet.calls.count(("h1", "rack_host.report")) == looks
+    rack.clock.sleep(60)
+    create(rack, name="a3")
+    assert rack.fleet.calls.count(("h1", "rack_host.report")) == looks + 1
+
+
+def test_a_refusal_is_told_on_a_fresh_look_only() -> None:
+    rack = fake_rack(hosts=1)
+    create(rack)
+    listed = RackVms(rack.rack).list(caller(rack, "root"), ListVms(), rack.rack.settings())["vms"]
+    host = rack.hosts["h1"]
+    host.hypervisor.destroy(listed[0]["uuid"])
+    host.hypervisor.undefine(listed[0]["uuid"])
+    rack.claims.held.clear()
+    assert create(rack)["vm"]["uuid"] != listed[0]["uuid"]
