@@ -62,6 +62,13 @@ class Rack:
         hosts = {name: HostView(config, known[name], True) for name, config in current.hosts.items()}
         return Inventory(current.rack, hosts, tuple(self.claims.all()))
 
+    def forget_vm(self, host: str, uuid: str) -> None:
+        """Take a VM that its host has deleted out of the last report, which may be looked at again."""
+        report = self.last_known.read().get(host)
+        if report is not None:
+            left = tuple(domain for domain in report.domains if domain.uuid != uuid)
+            self.last_known.write(replace(report, domains=left))
+
     def tidy_claims(self, inventory: Inventory) -> None:
         """End what is past its time: seen in a report since, or never answered and now looked up on its host."""
         now = self.clock.now()

@@ -67,6 +67,8 @@ class RackVms:
             raise _host_silent(caller, host, "what it did is not known")
         if isinstance(answer, RacksaltError):
             raise for_caller(caller, answer, host, asked.name)
+        if asked.verb == "delete" and not asked.test:
+            self.rack.forget_vm(host, vm.record.uuid)
         if not caller.operator:
             answer.pop("removed", None)
         return {"vm": vm.record.title, **answer, **({"test": True} if asked.test else {})}

@@ -248,3 +248,12 @@ def test_a_refusal_is_told_on_a_fresh_look_only() -> None:
     host.hypervisor.undefine(listed[0]["uuid"])
     rack.claims.held.clear()
     assert create(rack)["vm"]["uuid"] != listed[0]["uuid"]
+
+
+def test_a_name_is_free_at_once_after_a_delete_without_another_look() -> None:
+    rack = fake_rack(hosts=1)
+    create(rack)
+    RackVms(rack.rack).act(caller(rack, "alice"), ActOnVm("web1", "delete"), rack.rack.settings())
+    looks = rack.fleet.calls.count(("h1", "rack_host.report"))
+    create(rack)
+    assert rack.fleet.calls.count(("h1", "rack_host.report")) == looks
