@@ -272,8 +272,7 @@ class FakeClaims:
     def all(self) -> list[Claim]:
         return list(self.held.values())
 
-    def check(self) -> None:
-        pass
+    certain = all
 
     def write(self, claim: Claim) -> None:
         self.held[claim.record.uuid] = claim
@@ -290,6 +289,9 @@ class FakeLastKnown:
 
     def read(self) -> dict[str, HostReport]:
         return dict(self.reports)
+
+    def read_one(self, host: str) -> HostReport | None:
+        return self.reports.get(host)
 
     def write(self, report: HostReport) -> None:
         self.reports[report.host] = report

@@ -143,10 +143,11 @@ class Claims(Protocol):
 
     def locked(self) -> AbstractContextManager[None]: ...
 
-    def all(self) -> list[Claim]: ...
+    def all(self) -> list[Claim]:
+        """Every claim that can be read."""
 
-    def check(self) -> None:
-        """Raise where a claim cannot be read."""
+    def certain(self) -> list[Claim]:
+        """Every claim; raises where one cannot be read."""
 
     def write(self, claim: Claim) -> None: ...
 
@@ -157,5 +158,7 @@ class LastKnown(Protocol):
     """The last report of each host: a cache, which anyone may delete."""
 
     def read(self) -> dict[str, HostReport]: ...
+
+    def read_one(self, host: str) -> HostReport | None: ...
 
     def write(self, report: HostReport) -> None: ...

@@ -64,7 +64,7 @@ class Rack:
 
     def forget_vm(self, host: str, uuid: str) -> None:
         """Take a VM that its host has deleted out of the last report, which may be looked at again."""
-        report = self.last_known.read().get(host)
+        report = self.last_known.read_one(host)
         if report is not None:
             left = tuple(domain for domain in report.domains if domain.uuid != uuid)
             self.last_known.write(replace(report, domains=left))

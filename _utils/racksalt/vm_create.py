@@ -147,10 +147,11 @@ class VmCreate:
     ) -> Claim:
         """Decide under the lock and write it down; ``before`` is the claim that a host refused."""
         with self.rack.claims.locked():
-            self.rack.claims.check()
+            claims = self.rack.claims.certain()
             if before:
                 self.rack.claims.remove(before.record.uuid)
-            now_seen = seen.with_claims(self.rack.claims.all())
+                claims = [claim for claim in claims if claim.record.uuid != before.record.uuid]
+            now_seen = seen.with_claims(claims)
             record, _ = self._decide(caller, order, settings, now_seen, refused)
             claim = Claim(record, self.rack.clock.now() + CLAIM_S)
             self.rack.claims.write(claim)

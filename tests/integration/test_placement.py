@@ -10,8 +10,8 @@ import pytest
 from tests.on_rack import CREATE, RealRack, at_once
 from tests.promises import full
 
-#: So many calls at a time: more would only wait for the rack's two processors, until hosts seem silent.
-AT_ONCE = 6
+#: So many calls at a time.
+AT_ONCE = 16
 #: What one tiny VM takes of a host's memory, with QEMU's own share.
 VM_MIB = 128 + 64
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,26 +34,22 @@ class ClaimFiles:
     def all(self) -> list[Claim]:
         """Every claim that can be read; one that vanishes meanwhile was settled."""
         claims = []
-        for path in self.root.glob("*.json"):
-            try:
-                claims.append(shape.parse(Claim, json.loads(path.read_text(encoding="utf-8"))))
-            except FileNotFoundError:
-                continue
-            except (BadInput, ValueError):
-                log.exception("claim %s cannot be read", path)
+        for path, claim in self._read():
+            if isinstance(claim, Claim):
+                claims.append(claim)
+            else:
+                log.error("claim %s cannot be read: %s", path, claim)
         return claims
 
-    def check(self) -> None:
-        """Refuse to decide anything while a claim cannot be read: what it holds is not known."""
-        for path in self.root.glob("*.json"):
-            try:
-                shape.parse(Claim, json.loads(path.read_text(encoding="utf-8")))
-            except FileNotFoundError:
-                continue
-            except (BadInput, ValueError) as error:
-                raise Unavailable(
-                    "claim_unreadable", f"{path}: {error}; see whether its VM is there, then remove the file"
-                ) from error
+    def certain(self) -> list[Claim]:
+        """Every claim; refuses while one cannot be read, as what it holds is not known."""
+        claims = []
+        for path, claim in self._read():
+            if not isinstance(claim, Claim):
+                detail = f"{path}: {claim}; see whether its VM is there, then remove the file"
+                raise Unavailable("claim_unreadable", detail) from claim
+            claims.append(claim)
+        return claims
 
     def write(self, claim: Claim) -> None:
         """Durable when it returns."""
@@ -65,6 +62,15 @@ class ClaimFiles:
         self._path(uuid).unlink(missing_ok=True)
         if self.root.is_dir():
             sync_folder(self.root)
+
+    def _read(self) -> Iterator[tuple[Path, Claim | Exception]]:
+        for path in self.root.glob("*.json"):
+            try:
+                yield path, shape.parse(Claim, json.loads(path.read_text(encoding="utf-8")))
+            except FileNotFoundError:
+                continue
+            except (BadInput, ValueError) as error:
+                yield path, error
 
     def _make_root(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -18,14 +18,16 @@ class InventoryCache:
         self._cache = SoftCache(opts, "racksalt/reports")
 
     def read(self) -> dict[str, HostReport]:
-        """Every report that can still be read; one in an older form is as good as none."""
-        reports = {}
-        for host in self._cache.names():
-            try:
-                reports[host] = shape.parse(HostReport, self._cache.read(host))
-            except BadInput:
-                continue
-        return reports
+        """Every report that can still be read."""
+        reports = {host: self.read_one(host) for host in self._cache.names()}
+        return {host: report for host, report in reports.items() if report is not None}
+
+    def read_one(self, host: str) -> HostReport | None:
+        """The report of one host; one in an older form is as good as none."""
+        try:
+            return shape.parse(HostReport, self._cache.read(host))
+        except BadInput:
+            return None
 
     def write(self, report: HostReport) -> None:
         """Keep the newest report of a host."""
