@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from racksalt import access
-from racksalt import rack_requests as asks
 from racksalt.adapters import this_rack
-from racksalt.rack_hosts import RackHosts
-from racksalt.vm_create import VmCreate
 
 __virtualname__ = "rack_host"
 
 __opts__: dict[str, Any]
 __context__: dict[str, Any]
 __user__: str
+#: Salt puts the job id here.
+__jid__ = ""
 
 
 def __virtual__() -> str:
@@ -31,7 +28,7 @@ def list_(**unknown: Any) -> Any:
 
         salt-run rack_host.list
     """
-    return _answer(lambda rack, settings, _: RackHosts(rack).list(settings), asks.NoArguments, locals())
+    return _answer("rack_host.list", locals())
 
 
 def show(name: Any = None, **unknown: Any) -> Any:
@@ -43,7 +40,7 @@ def show(name: Any = None, **unknown: Any) -> Any:
 
         salt-run rack_host.show h1
     """
-    return _answer(lambda rack, settings, asked: RackHosts(rack).show(asked, settings), asks.NamedHost, locals())
+    return _answer("rack_host.show", locals())
 
 
 def status(**unknown: Any) -> Any:
@@ -55,7 +52,7 @@ def status(**unknown: Any) -> Any:
 
         salt-run rack_host.status
     """
-    return _answer(lambda rack, settings, _: RackHosts(rack).status(settings), asks.NoArguments, locals())
+    return _answer("rack_host.status", locals())
 
 
 def enable(name: Any = None, test: Any = None, **unknown: Any) -> Any:
@@ -67,11 +64,7 @@ def enable(name: Any = None, test: Any = None, **unknown: Any) -> Any:
 
         salt-run rack_host.enable h1
     """
-    return _answer(
-        lambda rack, settings, asked: RackHosts(rack).switch(asked, settings, enabled=True),
-        asks.SwitchHost,
-        locals(),
-    )
+    return _answer("rack_host.enable", locals())
 
 
 def disable(name: Any = None, reason: Any = None, test: Any = None, **unknown: Any) -> Any:
@@ -83,11 +76,7 @@ def disable(name: Any = None, reason: Any = None, test: Any = None, **unknown: A
 
         salt-run rack_host.disable h1 reason='new disks'
     """
-    return _answer(
-        lambda rack, settings, asked: RackHosts(rack).switch(asked, settings, enabled=False),
-        asks.SwitchHost,
-        locals(),
-    )
+    return _answer("rack_host.disable", locals())
 
 
 def find(flavor: Any = None, tenant: Any = None, labels: Any = None, anti_affinity: Any = None, **unknown: Any) -> Any:
@@ -99,15 +88,11 @@ def find(flavor: Any = None, tenant: Any = None, labels: Any = None, anti_affini
 
         salt-run rack_host.find flavor=m1.large
     """
-    return _answer(lambda rack, settings, asked: VmCreate(rack).find_hosts(asked, settings), asks.FindHosts, locals())
+    return _answer("rack_host.find", locals())
 
 
-def _answer(call: Callable[[Any, Any, Any], Any], request: type, arguments: dict[str, Any]) -> Any:
-    def as_operator(rack: Any, caller: Any, settings: Any, asked: Any) -> Any:
-        access.require_operator(caller)
-        return call(rack, settings, asked)
-
-    return this_rack.answer(as_operator, request, arguments, user=__user__, opts=__opts__, context=__context__)
+def _answer(fun: str, arguments: dict[str, Any]) -> Any:
+    return this_rack.answer(fun, arguments, user=__user__, opts=__opts__, context=__context__, job=__jid__)
 
 
 __func_alias__ = {"list_": "list"}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from racksalt import rack_requests as asks
 from racksalt.adapters import this_rack
-from racksalt.rack_tenants import RackTenants
 
 __virtualname__ = "rack_tenant"
 
 __opts__: dict[str, Any]
 __context__: dict[str, Any]
 __user__: str
+#: Salt puts the job id here.
+__jid__ = ""
 
 
 def __virtual__() -> str:
@@ -29,9 +28,7 @@ def list_(test: Any = None, **unknown: Any) -> Any:
 
         salt-run rack_tenant.list
     """
-    return _answer(
-        lambda rack, caller, settings, _: RackTenants(rack).list(caller, settings), asks.ListTenants, locals()
-    )
+    return _answer("rack_tenant.list", locals())
 
 
 def show(name: Any = None, **unknown: Any) -> Any:
@@ -43,11 +40,7 @@ def show(name: Any = None, **unknown: Any) -> Any:
 
         salt-run rack_tenant.show acme
     """
-    return _answer(
-        lambda rack, caller, settings, asked: RackTenants(rack).show(caller, asked, settings),
-        asks.OneTenant,
-        locals(),
-    )
+    return _answer("rack_tenant.show", locals())
 
 
 def usage(name: Any = None, **unknown: Any) -> Any:
@@ -59,11 +52,7 @@ def usage(name: Any = None, **unknown: Any) -> Any:
 
         salt-run rack_tenant.usage acme
     """
-    return _answer(
-        lambda rack, caller, settings, asked: RackTenants(rack).usage(caller, asked, settings),
-        asks.OneTenant,
-        locals(),
-    )
+    return _answer("rack_tenant.usage", locals())
 
 
 def quota(
@@ -83,11 +72,7 @@ def quota(
 
         salt-run rack_tenant.quota acme vms=20
     """
-    return _answer(
-        lambda rack, caller, settings, asked: RackTenants(rack).quota(caller, asked, settings),
-        asks.SetQuota,
-        locals(),
-    )
+    return _answer("rack_tenant.quota", locals())
 
 
 def create(name: Any = None, description: Any = None, quota: Any = None, test: Any = None, **unknown: Any) -> Any:
@@ -99,15 +84,11 @@ def create(name: Any = None, description: Any = None, quota: Any = None, test: A
 
         salt-run rack_tenant.create gamma quota='{vms: 5}'
     """
-    return _answer(
-        lambda rack, caller, settings, asked: RackTenants(rack).create(caller, asked, settings),
-        asks.CreateTenant,
-        locals(),
-    )
+    return _answer("rack_tenant.create", locals())
 
 
-def _answer(call: Callable[[Any, Any, Any, Any], Any], request: type, arguments: dict[str, Any]) -> Any:
-    return this_rack.answer(call, request, arguments, user=__user__, opts=__opts__, context=__context__)
+def _answer(fun: str, arguments: dict[str, Any]) -> Any:
+    return this_rack.answer(fun, arguments, user=__user__, opts=__opts__, context=__context__, job=__jid__)
 
 
 __func_alias__ = {"list_": "list"}

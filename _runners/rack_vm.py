@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from racksalt import rack_requests as asks
 from racksalt.adapters import this_rack
-from racksalt.rack_vms import RackVms
-from racksalt.vm_create import VmCreate
 
 __virtualname__ = "rack_vm"
 
 __opts__: dict[str, Any]
 __context__: dict[str, Any]
 __user__: str
+#: Salt puts the job id here.
+__jid__ = ""
 
 
 def __virtual__() -> str:
@@ -70,7 +69,7 @@ def create(
 
         salt-run rack_vm.create acme/web1 flavor=m1.tiny image=tiny
     """
-    return _answer(VmCreate.create, asks.CreateVm, VmCreate, locals())
+    return _answer("rack_vm.create", locals())
 
 
 def why_not(
@@ -93,7 +92,7 @@ def why_not(
 
         salt-run rack_vm.why_not tenant=acme flavor=m1.large image=debian-12
     """
-    return _answer(VmCreate.why_not, asks.CreateVm, VmCreate, locals())
+    return _answer("rack_vm.why_not", locals())
 
 
 def list_(
@@ -107,7 +106,7 @@ def list_(
 
         salt-run rack_vm.list tag=role=web --out=json
     """
-    return _answer(RackVms.list, asks.ListVms, RackVms, locals())
+    return _answer("rack_vm.list", locals())
 
 
 def show(name: Any = None, tenant: Any = None, **unknown: Any) -> Any:
@@ -119,7 +118,7 @@ def show(name: Any = None, tenant: Any = None, **unknown: Any) -> Any:
 
         salt-run rack_vm.show acme/web1
     """
-    return _answer(RackVms.show, asks.ShowVm, RackVms, locals())
+    return _answer("rack_vm.show", locals())
 
 
 def start(name: Any = None, tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
@@ -131,7 +130,7 @@ def start(name: Any = None, tenant: Any = None, test: Any = None, **unknown: Any
 
         salt-run rack_vm.start acme/web1
     """
-    return _act("start", locals())
+    return _answer("rack_vm.start", locals())
 
 
 def stop(
@@ -155,7 +154,7 @@ def stop(
 
         salt-run rack_vm.stop acme/web1
     """
-    return _act("stop", locals())
+    return _answer("rack_vm.stop", locals())
 
 
 def restart(
@@ -174,7 +173,7 @@ def restart(
 
         salt-run rack_vm.restart acme/web1
     """
-    return _act("restart", locals())
+    return _answer("rack_vm.restart", locals())
 
 
 def pause(name: Any = None, tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
@@ -186,7 +185,7 @@ def pause(name: Any = None, tenant: Any = None, test: Any = None, **unknown: Any
 
         salt-run rack_vm.pause acme/web1
     """
-    return _act("pause", locals())
+    return _answer("rack_vm.pause", locals())
 
 
 def resume(name: Any = None, tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
@@ -198,7 +197,7 @@ def resume(name: Any = None, tenant: Any = None, test: Any = None, **unknown: An
 
         salt-run rack_vm.resume acme/web1
     """
-    return _act("resume", locals())
+    return _answer("rack_vm.resume", locals())
 
 
 def suspend(name: Any = None, tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
@@ -210,7 +209,7 @@ def suspend(name: Any = None, tenant: Any = None, test: Any = None, **unknown: A
 
         salt-run rack_vm.suspend acme/web1
     """
-    return _act("suspend", locals())
+    return _answer("rack_vm.suspend", locals())
 
 
 def delete(name: Any = None, tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
@@ -222,7 +221,7 @@ def delete(name: Any = None, tenant: Any = None, test: Any = None, **unknown: An
 
         salt-run rack_vm.delete acme/web1
     """
-    return _act("delete", locals())
+    return _answer("rack_vm.delete", locals())
 
 
 def note(name: Any = None, note: Any = "", tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
@@ -234,7 +233,7 @@ def note(name: Any = None, note: Any = "", tenant: Any = None, test: Any = None,
 
         salt-run rack_vm.note acme/web1 note='front page'
     """
-    return _act("note", locals())
+    return _answer("rack_vm.note", locals())
 
 
 def tag(name: Any = None, tags: Any = (), tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
@@ -246,7 +245,7 @@ def tag(name: Any = None, tags: Any = (), tenant: Any = None, test: Any = None, 
 
         salt-run rack_vm.tag acme/web1 tags='[role=web, prod]'
     """
-    return _act("tag", locals())
+    return _answer("rack_vm.tag", locals())
 
 
 def protect(name: Any = None, protected: Any = True, tenant: Any = None, test: Any = None, **unknown: Any) -> Any:
@@ -258,22 +257,11 @@ def protect(name: Any = None, protected: Any = True, tenant: Any = None, test: A
 
         salt-run rack_vm.protect acme/web1 protected=False
     """
-    return _act("protect", locals())
+    return _answer("rack_vm.protect", locals())
 
 
-def _act(verb: str, arguments: dict[str, Any]) -> Any:
-    return _answer(RackVms.act, asks.ActOnVm, RackVms, {**arguments, "verb": verb})
-
-
-def _answer(method: Any, request: type, service: Any, arguments: dict[str, Any]) -> Any:
-    return this_rack.answer(
-        lambda rack, caller, settings, asked: method(service(rack), caller, asked, settings),
-        request,
-        arguments,
-        user=__user__,
-        opts=__opts__,
-        context=__context__,
-    )
+def _answer(fun: str, arguments: dict[str, Any]) -> Any:
+    return this_rack.answer(fun, arguments, user=__user__, opts=__opts__, context=__context__, job=__jid__)
 
 
 __func_alias__ = {"list_": "list"}

@@ -1,7 +1,7 @@
 """Writes what of the documentation comes from the code: ``python3 docs/reference.py``.
 
 ``docs/reference.md`` is made of the docstrings of ``_runners`` and ``_modules``; a runner's arguments are those of its
-request (``racksalt.rack_requests``). In ``docs/files.md`` the tables of keys get today's types, limits and defaults;
+request (``racksalt.rack_calls``). In ``docs/files.md`` the tables of keys get today's types, limits and defaults;
 what a key means is written by hand, and stays.
 """
 
@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "_utils")] if str(ROOT / "_utils") not in sys.path else []
 
-from racksalt import names, rack_requests, settings, shape  # noqa: E402  # found through the line above
+from racksalt import names, rack_calls, settings, shape  # noqa: E402  # found through the line above
 
 _HEAD = """\
 # Reference: every function
@@ -151,7 +151,8 @@ def _function(module: str, node: ast.FunctionDef, folder: str) -> Iterator[str]:
     yield f"#### `{module}.{node.name.rstrip('_')}`{'' if folder == '_runners' else ' on a host'}\n"
     said, _, example = (ast.get_docstring(node) or "").partition("CLI Example:")
     yield _markdown(said) + "\n"
-    arguments = list(_asked(node) if folder == "_runners" else _parameters(node))
+    fun = f"{module}.{node.name.rstrip('_')}"
+    arguments = list(_asked(node, rack_calls.CALLS[fun].request) if folder == "_runners" else _parameters(node))
     if arguments:
         yield "| argument | takes | default |\n|---|---|---|"
         yield "\n".join(f"| `{name}` | {takes} | {given} |" for name, takes, given in arguments) + "\n"
@@ -159,10 +160,9 @@ def _function(module: str, node: ast.FunctionDef, folder: str) -> Iterator[str]:
     yield f"```sh\n{inspect.cleandoc(command)}\n```\n"
 
 
-def _asked(node: ast.FunctionDef) -> Iterator[tuple[str, str, str]]:
+def _asked(node: ast.FunctionDef, request: Any) -> Iterator[tuple[str, str, str]]:
     """A runner's arguments with what its request says of them."""
     names = [item.arg for item in node.args.args]
-    request = _request_of(node)
     hints = get_type_hints(request, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(request)}
     own = dict(zip(reversed(names), reversed(node.args.defaults), strict=False))
@@ -176,14 +176,6 @@ def _stated(value: Any) -> str:
     if value in ((), ""):
         return "empty"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-def _request_of(node: ast.FunctionDef) -> Any:
-    """The class of ``racksalt.rack_requests`` that the function's body names."""
-    for part in ast.walk(node):
-        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == "asks":
-            return getattr(rack_requests, part.attr)
-    return rack_requests.ActOnVm
 
 
 def _parameters(node: ast.FunctionDef) -> Iterator[tuple[str, str, str]]:

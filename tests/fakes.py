@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from racksalt import errors, record, shape
 from racksalt.errors import Conflict, NotFound, RacksaltError, Refused
 from racksalt.host_requests import ActOnHost, CreateOnHost, PurgeOnHost
 from racksalt.host_vms import HostVms
-from racksalt.model import Claim, Domain, HostReport, Nic, Room
+from racksalt.model import Claim, Domain, HostReport, Look, Nic, Room
 from racksalt.ports import Answer, HostLock, Silent
 from racksalt.rack import Rack
 
@@ -283,9 +284,20 @@ class FakeClaims:
 
 @dataclass
 class FakeLastKnown:
-    """Reports in memory."""
+    """The last look and its reports in memory."""
 
     reports: dict[str, HostReport] = field(default_factory=dict)
+    newest: Look | None = None
+    lock: Any = field(default_factory=threading.Lock)
+
+    def locked(self) -> Any:
+        return self.lock
+
+    def look(self) -> Look | None:
+        return self.newest
+
+    def write_look(self, look: Look) -> None:
+        self.newest = look
 
     def read(self) -> dict[str, HostReport]:
         return dict(self.reports)
@@ -401,5 +413,5 @@ def fake_rack(hosts: int = 3, **files: Any) -> FakeRack:
     machines = {f"h{number}": FakeHost(f"h{number}", clock) for number in range(1, hosts + 1)}
     fleet, claims = FakeFleet(machines), FakeClaims()
     folder = FakeFiles(rack_files(hosts, **files))
-    rack = Rack(folder, fleet, claims, FakeLastKnown(), clock)
+    rack = Rack(folder, fleet, claims, FakeLastKnown(), clock, "master")
     return FakeRack(machines, fleet, claims, folder, clock, rack)

@@ -10,41 +10,16 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from racksalt import rack_calls
+
 TENANT_GROUP = "tenant"
 OPERATOR_GROUP = "operator"
 
 #: Every runner function that a tenant's login may call; inside, it acts on its own namespace only.
-TENANT_CALLS = (
-    "rack_tenant.list",
-    "rack_tenant.quota",
-    "rack_tenant.show",
-    "rack_tenant.usage",
-    "rack_vm.create",
-    "rack_vm.delete",
-    "rack_vm.list",
-    "rack_vm.note",
-    "rack_vm.pause",
-    "rack_vm.protect",
-    "rack_vm.restart",
-    "rack_vm.resume",
-    "rack_vm.show",
-    "rack_vm.start",
-    "rack_vm.stop",
-    "rack_vm.suspend",
-    "rack_vm.tag",
-    "rack_vm.why_not",
-)
+TENANT_CALLS = rack_calls.calls_of("tenant")
 
 #: What an operator's login may call besides.
-OPERATOR_CALLS = (
-    "rack_host.disable",
-    "rack_host.enable",
-    "rack_host.find",
-    "rack_host.list",
-    "rack_host.show",
-    "rack_host.status",
-    "rack_tenant.create",
-)
+OPERATOR_CALLS = rack_calls.calls_of("operator")
 
 
 def pattern(call: str) -> str:

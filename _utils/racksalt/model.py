@@ -265,6 +265,14 @@ class HostReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """One bulk read of all hosts: when it began, and each host with what was wrong with its answer, or nothing."""
+
+    began: float
+    hosts: Mapping[Name, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """Room, a name and addresses held for a VM that is being made on ``record.host``.
 

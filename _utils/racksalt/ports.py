@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from racksalt.errors import RacksaltError
-from racksalt.model import Claim, HostReport, Nic
+from racksalt.model import Claim, HostReport, Look, Nic
 from racksalt.shape import Path
 
 
@@ -155,7 +155,14 @@ class Claims(Protocol):
 
 
 class LastKnown(Protocol):
-    """The last report of each host: a cache, which anyone may delete."""
+    """The last look at the hosts, and the last report of each: a cache, which anyone may delete."""
+
+    def locked(self) -> AbstractContextManager[None]:
+        """One look at a time; who waited for another's may use that one."""
+
+    def look(self) -> Look | None: ...
+
+    def write_look(self, look: Look) -> None: ...
 
     def read(self) -> dict[str, HostReport]: ...
 

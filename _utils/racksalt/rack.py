@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from racksalt import settings, shape
-from racksalt.errors import BadInput, RacksaltError
+from racksalt.errors import BadInput, RacksaltError, Unavailable
 from racksalt.host_requests import PurgeOnHost
 from racksalt.inventory import HostView, Inventory
-from racksalt.model import Claim, HostConfig, HostReport
+from racksalt.model import Claim, HostConfig, HostReport, Look
 from racksalt.ports import Answer, Claims, Clock, Fleet, LastKnown, RackFiles, Silent
 from racksalt.settings import Settings
 
@@ -35,32 +35,44 @@ class Rack:
     claims: Claims
     last_known: LastKnown
     clock: Clock
+    #: The id of the master that this is.
+    master: str
 
     def settings(self) -> Settings:
         """The rack's files as they are now: nothing is decided on yesterday's."""
         return settings.load(self.files)
 
+    def require_writer(self, current: Settings) -> None:
+        """Refuse a change on any master but the one that decides names, addresses and quotas."""
+        if self.master != current.writer:
+            raise Unavailable(
+                "not_the_writer",
+                f"this master is {self.master!r}, and changes are made on {current.writer!r}, the writer in hosts.yaml",
+                writer=current.writer,
+            )
+
     def inventory(self, current: Settings) -> Inventory:
         """Every host in one bulk read, silent ones by their last report, and the claims.
 
-        The claims are read after the hosts: one that is settled meanwhile is seen in either.
+        Callers at the same time share a read: one that began after the call did is as fresh as an own one. The claims
+        are read after the hosts, so that one which is settled meanwhile is seen in either.
         """
-        began = self.clock.now()
-        answers = self.fleet.ask(list(current.hosts), "rack_host.report", {}, timeout_s=READ_TIMEOUT_S)
-        known = self.last_known.read()
-        hosts = {
-            name: self._view(config, answers[name], known.get(name), began) for name, config in current.hosts.items()
-        }
-        return Inventory(current.rack, hosts, tuple(self.claims.all()))
+        asked_at = self.clock.now()
+        with self.last_known.locked():
+            look = self.last_known.look()
+            if look is not None and look.began >= asked_at and set(look.hosts) >= set(current.hosts):
+                known = self.last_known.read()
+            else:
+                look, known = self._look(current)
+        return self._seen(current, look, known)
 
     def recent_inventory(self, current: Settings) -> Inventory | None:
-        """The last reports, where every host has answered a moment ago; what was claimed since is in the claims."""
-        known = self.last_known.read()
-        oldest = self.clock.now() - RECENT_S
-        if not all(name in known and known[name].read_at >= oldest for name in current.hosts):
+        """The last look, where every host answered a moment ago; what was claimed since is in the claims."""
+        look = self.last_known.look()
+        if look is None or look.began < self.clock.now() - RECENT_S:
             return None
-        hosts = {name: HostView(config, known[name], True) for name, config in current.hosts.items()}
-        return Inventory(current.rack, hosts, tuple(self.claims.all()))
+        seen = self._seen(current, look, self.last_known.read())
+        return seen if all(view.answers for view in seen.hosts.values()) else None
 
     def forget_vm(self, host: str, uuid: str) -> None:
         """Take a VM that its host has deleted out of the last report, which may be looked at again."""
@@ -100,18 +112,47 @@ class Rack:
         host = claim.record.host
         return self.fleet.ask([host], "rack_vm.purge", request, timeout_s=READ_TIMEOUT_S)[host]
 
-    def _view(self, config: HostConfig, answer: Answer, known: HostReport | None, began: float) -> HostView:
-        if isinstance(answer, Silent):
-            return HostView(config, known, False, f"silent for {answer.waited_s} s")
-        if isinstance(answer, RacksaltError):
-            return HostView(config, known, False, answer.detail)
-        try:
-            report = shape.parse(HostReport, answer)
-        except BadInput as error:
-            return HostView(config, known, False, f"answers what cannot be read: {error.detail[:200]}")
-        report = replace(report, host=config.name, read_at=began)
-        self.last_known.write(report)
-        return HostView(config, report, True)
+    def _seen(self, current: Settings, look: Look, known: Mapping[str, HostReport]) -> Inventory:
+        hosts = {name: _view(config, known.get(name), look) for name, config in current.hosts.items()}
+        return Inventory(current.rack, hosts, tuple(self.claims.all()))
+
+    def _look(self, current: Settings) -> tuple[Look, dict[str, HostReport]]:
+        """Ask every host, and keep what they say; silent ones have their last known report."""
+        began = self.clock.now()
+        answers = self.fleet.ask(list(current.hosts), "rack_host.report", {}, timeout_s=READ_TIMEOUT_S)
+        known: dict[str, HostReport] = {}
+        wrong: dict[str, str] = {}
+        for host in current.hosts:
+            told = _report(host, answers[host], began)
+            wrong[host] = told if isinstance(told, str) else ""
+            report = self.last_known.read_one(host) if isinstance(told, str) else told
+            if report is not None:
+                known[host] = report
+                if report is told:
+                    self.last_known.write(report)
+        look = Look(began, wrong)
+        self.last_known.write_look(look)
+        return look, known
+
+
+def _report(host: str, answer: Answer, began: float) -> HostReport | str:
+    """A host's report, or what is wrong with its answer."""
+    if isinstance(answer, Silent):
+        return f"silent for {answer.waited_s} s"
+    if isinstance(answer, RacksaltError):
+        return answer.detail
+    try:
+        report = shape.parse(HostReport, answer)
+    except BadInput as error:
+        return f"answers what cannot be read: {error.detail[:200]}"
+    return replace(report, host=host, read_at=began)
+
+
+def _view(config: HostConfig, known: HostReport | None, look: Look) -> HostView:
+    error = look.hosts.get(config.name, "not asked yet")
+    if known is None and not error:
+        error = "its report was lost; ask again"
+    return HostView(config, known, not error, error)
 
 
 def silent_hosts(inventory: Inventory, names: Iterable[str] | None = None) -> dict[str, str]:

@@ -145,3 +145,7 @@ class SetQuota:
     memory_mib: Limit | None = None
     disk_gib: Limit | None = None
     test: bool = False
+
+    @property
+    def only_reads(self) -> bool:
+        return (self.vms, self.vcpus, self.memory_mib, self.disk_gib) == (None, None, None, None)

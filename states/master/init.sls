@@ -44,6 +44,13 @@ master configuration {{ name }}:
     - makedirs: true
 {%- endfor %}
 
+
+master name in its configuration:
+  file.managed:
+    - name: /etc/salt/master.d/racksalt-name.conf
+    - contents: 'racksalt_master: {{ grains["id"] }}'
+    - mode: '0640'
+
 {%- for daemon in ('salt-master', 'salt-api') %}
 
 {{ daemon }} unit:
@@ -59,6 +66,7 @@ master configuration {{ name }}:
         - file: {{ daemon }} unit
         - file: master configuration racksalt.conf
         - file: master configuration acl.conf
+        - file: master name in its configuration
     - require:
         - cmd: master certificate
         - file: master password file

@@ -16,8 +16,7 @@ import salt.loader
 import salt.minion
 import salt.utils.args
 
-from racksalt import acl, loader_dirs
-from racksalt.adapters import this_rack
+from racksalt import acl, loader_dirs, rack_answer
 from racksalt.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,7 +181,7 @@ def test_a_documented_call_of_the_rack_is_one_that_salt_makes(name: str, line: s
     function, arguments = called(line, "_runners")
     assert function == name
     given = bound(runners[name], arguments).arguments
-    assert this_rack._given(given) == {key: value for key, value in given.items() if value is not None}
+    assert rack_answer.given(given, {}) == {key: value for key, value in given.items() if value is not None}
 
 
 def test_every_function_documents_a_call() -> None:
@@ -204,5 +203,5 @@ def test_salt_refuses_an_argument_that_a_hosts_function_does_not_have(
 def test_a_runner_refuses_an_argument_that_it_does_not_have(runners: Mapping[str, Any]) -> None:
     given = bound(runners["rack_vm.stop"], ["acme/web1", "user=root", "__pub_user=root"]).arguments
     with pytest.raises(BadInput) as told:
-        this_rack._given(given)
+        rack_answer.given(given, {})
     assert [problem["field"] for problem in told.value.facts["problems"]] == ["user"]

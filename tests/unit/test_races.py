@@ -6,6 +6,7 @@ import multiprocessing
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from racksalt.adapters.claim_files import ClaimFiles
 from racksalt.adapters.system import FileLock
 from racksalt.errors import RacksaltError
 from racksalt.model import Room
-from racksalt.rack import Rack
 from tests.fakes import FakeRack, fake_rack, rack_files
 from tests.unit.test_vm_create import create
 
@@ -28,8 +28,7 @@ def real_locks(folder: Path, hosts: int = 1, **files: Any) -> FakeRack:
     rack = fake_rack(hosts, **files)
     for name, host in rack.hosts.items():
         host.lock = FileLock(folder / name)
-    old = rack.rack
-    rack.rack = Rack(old.files, old.fleet, ClaimFiles(folder / "claims"), old.last_known, old.clock)
+    rack.rack = replace(rack.rack, claims=ClaimFiles(folder / "claims"))
     return rack
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from racksalt.access import identify
 from racksalt.adapters.yaml_files import YamlFolder
 from racksalt.errors import BadInput, Conflict, Denied, NotFound
 from racksalt.model import Quota
-from racksalt.rack import Rack
 from racksalt.rack_requests import CreateTenant, OneTenant, SetQuota
 from racksalt.rack_tenants import RackTenants
 from tests.fakes import FakeRack, fake_rack, rack_files
@@ -113,8 +113,7 @@ def real(tmp_path: Path) -> FakeRack:
     rack = fake_rack()
     for name, data in rack_files().items():
         (tmp_path / name).write_text(yaml.safe_dump(data, sort_keys=False))
-    old = rack.rack
-    rack.rack = Rack(YamlFolder(tmp_path), old.fleet, old.claims, old.last_known, old.clock)
+    rack.rack = replace(rack.rack, files=YamlFolder(tmp_path))
     return rack
 
 

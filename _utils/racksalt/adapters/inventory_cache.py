@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from racksalt import shape
 from racksalt.adapters.soft_cache import SoftCache
+from racksalt.adapters.system import FileLock
 from racksalt.errors import BadInput
-from racksalt.model import HostReport
+from racksalt.model import HostReport, Look
 
 
 class InventoryCache:
@@ -16,6 +19,23 @@ class InventoryCache:
 
     def __init__(self, opts: Mapping[str, Any]) -> None:
         self._cache = SoftCache(opts, "racksalt/reports")
+        self._looks = SoftCache(opts, "racksalt/looks")
+        self._lock = FileLock(Path(str(opts["cachedir"])) / "racksalt-look.lock")
+
+    def locked(self) -> AbstractContextManager[None]:
+        """One look at a time among all processes of this master."""
+        return self._lock()
+
+    def look(self) -> Look | None:
+        """The newest look, if it can still be read."""
+        try:
+            return shape.parse(Look, self._looks.read("newest"))
+        except BadInput:
+            return None
+
+    def write_look(self, look: Look) -> None:
+        """Keep the newest look."""
+        self._looks.write("newest", shape.plain(look))
 
     def read(self) -> dict[str, HostReport]:
         """Every report that can still be read."""

@@ -97,10 +97,10 @@ class _Call:
     def _collect(
         self, jid: str, waiting: set[str], answers: dict[str, Answer], for_s: float, doubted: set[str]
     ) -> None:
-        """Take answers off the bus; hosts that were silent lately are not waited for beyond the others."""
+        """Take answers off the bus; hosts that were silent lately are not waited for beyond others that answer."""
         until = self._clock.now() + for_s
         while waiting and (left_s := until - self._clock.now()) > 0:
-            only_doubted = waiting <= doubted
+            only_doubted = waiting <= doubted and bool(answers)
             event = self._client.event.get_event(
                 wait=min(left_s, _GRACE_S) if only_doubted else left_s,
                 tag=f"salt/job/{jid}/ret/",
@@ -116,7 +116,7 @@ class _Call:
         """Which of the silent hosts say that they are still at it; lost returns are looked up."""
         with _salt_errors():
             published = self._client.run_job(sorted(waiting), "saltutil.find_job", [jid], tgt_type="list", listen=True)
-        told: dict[str, Answer] = {}
+        told = dict(answers)
         asked = set(published.get("minions", ()))
         self._collect(published.get("jid", ""), asked, told, _STILL_THERE_S, doubted)
         for host, item in self._client.get_cache_returns(jid).items():

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from racksalt import access, errors, shape, tickets
-from racksalt.access import Caller
+from racksalt import errors, rack_answer, tickets
 from racksalt.adapters import key_file
 from racksalt.adapters.claim_files import ClaimFiles
 from racksalt.adapters.inventory_cache import InventoryCache
@@ -18,8 +17,8 @@ from racksalt.adapters.system import SystemClock
 from racksalt.adapters.yaml_files import YamlFolder
 from racksalt.errors import RacksaltError, Unavailable
 from racksalt.rack import Rack
+from racksalt.rack_answer import Came
 from racksalt.settings import Settings, load
-from racksalt.shape import Problem
 
 log = logging.getLogger(__name__)
 
@@ -68,44 +67,35 @@ def connected(opts: Mapping[str, Any]) -> Iterator[Rack]:
     claims = ClaimFiles(Path(_config(opts).get("claims", "/var/lib/racksalt/claims")))
     fleet = SaltFleet(opts, clock)
     try:
-        yield Rack(rack_files(opts), fleet, claims, InventoryCache(opts), clock)
+        yield Rack(rack_files(opts), fleet, claims, InventoryCache(opts), clock, master_id(opts))
     finally:
         fleet.close()
 
 
+def master_id(opts: Mapping[str, Any]) -> str:
+    """This master as ``writer`` names it: by its minion's id, which the highstate writes into its configuration."""
+    return str(opts.get("racksalt_master") or str(opts.get("id", "")).removesuffix("_master"))
+
+
 def answer(
-    call: Callable[[Rack, Caller, Settings, Any], Any],
-    request: type,
+    fun: str,
     arguments: Mapping[str, Any],
     *,
     user: str,
     opts: Mapping[str, Any],
     context: dict[str, Any],
+    job: str = "",
 ) -> Any:
-    """One runner call: who is calling, what is asked, and the answer or the error as plain data.
-
-    ``arguments`` are the runner's parameters, ``None`` where left out, and under ``unknown`` what it does not
-    have: ``__pub_…`` keys are Salt's own and dropped, every other one is refused.
-    """
+    """One runner call: the answer, or the error as plain data."""
     try:
         with connected(opts) as rack:
-            current = rack.settings()
-            caller = access.identify(user, current)
-            return shape.plain(call(rack, caller, current, shape.parse(request, _given(arguments))))
+            return rack_answer.carry_out(rack, Came(fun, user, arguments, job))
     except RacksaltError as error:
         context["retcode"] = 1
         if error.code in _FOR_THE_SHELL and not (user == "root" or user.startswith("sudo_")):
             log.error("%s", error.detail)
             error = Unavailable("rack_unavailable", "the rack's files are wrong; the operator can see where")
         return errors.as_result(error)
-
-
-def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = [key for key in arguments.get("unknown", {}) if not key.startswith("__pub_")]
-    known = {key: value for key, value in arguments.items() if key != "unknown"}
-    allowed = " | ".join(known)
-    shape.refuse([Problem((key[:80],), "an unknown key", allowed) for key in unknown])
-    return {key: value for key, value in known.items() if value is not None}
 
 
 def _config(opts: Mapping[str, Any]) -> Mapping[str, Any]:

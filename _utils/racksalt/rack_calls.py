@@ -1,0 +1,97 @@
+"""Every runner function of the rack: what may be asked, what does it, and who may call it.
+
+The runners, the generated ACL, the audit and the proof of isolation are derived from this one table, so that a new
+function is in all of them by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from racksalt import rack_requests as asks
+from racksalt.access import Caller
+from racksalt.rack import Rack
+from racksalt.rack_hosts import RackHosts
+from racksalt.rack_tenants import RackTenants
+from racksalt.rack_vms import RackVms
+from racksalt.settings import Settings
+from racksalt.vm_create import VmCreate
+
+Handler = Callable[[Rack, Caller, Any, Settings], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RackCall:
+    """One runner function.
+
+    ``preset`` are values of the request that the function's name stands for. ``changes`` says that it may change
+    something: such a call is only carried out by the rack's writer, and is audited before and after.
+    """
+
+    request: type
+    run: Handler
+    who: Literal["tenant", "operator"] = "operator"
+    changes: bool = False
+    preset: Mapping[str, Any] = field(default_factory=dict)
+
+    def acts(self, asked: Any) -> bool:
+        """Whether this request is to change something, and not only to be told about."""
+        return self.changes and not getattr(asked, "test", False) and not getattr(asked, "only_reads", False)
+
+
+def _verb(verb: str) -> RackCall:
+    return RackCall(
+        asks.ActOnVm, lambda rack, *call: RackVms(rack).act(*call), "tenant", changes=True, preset={"verb": verb}
+    )
+
+
+def _switch(*, enabled: bool) -> RackCall:
+    return RackCall(
+        asks.SwitchHost,
+        lambda rack, _, asked, settings: RackHosts(rack).switch(asked, settings, enabled=enabled),
+        changes=True,
+    )
+
+
+CALLS: Mapping[str, RackCall] = {
+    "rack_host.disable": _switch(enabled=False),
+    "rack_host.enable": _switch(enabled=True),
+    "rack_host.find": RackCall(
+        asks.FindHosts, lambda rack, _, asked, settings: VmCreate(rack).find_hosts(asked, settings)
+    ),
+    "rack_host.list": RackCall(asks.NoArguments, lambda rack, _, __, settings: RackHosts(rack).list(settings)),
+    "rack_host.show": RackCall(asks.NamedHost, lambda rack, _, asked, settings: RackHosts(rack).show(asked, settings)),
+    "rack_host.status": RackCall(asks.NoArguments, lambda rack, _, __, settings: RackHosts(rack).status(settings)),
+    "rack_tenant.create": RackCall(
+        asks.CreateTenant, lambda rack, *call: RackTenants(rack).create(*call), changes=True
+    ),
+    "rack_tenant.list": RackCall(
+        asks.ListTenants, lambda rack, caller, _, settings: RackTenants(rack).list(caller, settings), "tenant"
+    ),
+    "rack_tenant.quota": RackCall(
+        asks.SetQuota, lambda rack, *call: RackTenants(rack).quota(*call), "tenant", changes=True
+    ),
+    "rack_tenant.show": RackCall(asks.OneTenant, lambda rack, *call: RackTenants(rack).show(*call), "tenant"),
+    "rack_tenant.usage": RackCall(asks.OneTenant, lambda rack, *call: RackTenants(rack).usage(*call), "tenant"),
+    "rack_vm.create": RackCall(asks.CreateVm, lambda rack, *call: VmCreate(rack).create(*call), "tenant", changes=True),
+    "rack_vm.delete": _verb("delete"),
+    "rack_vm.list": RackCall(asks.ListVms, lambda rack, *call: RackVms(rack).list(*call), "tenant"),
+    "rack_vm.note": _verb("note"),
+    "rack_vm.pause": _verb("pause"),
+    "rack_vm.protect": _verb("protect"),
+    "rack_vm.restart": _verb("restart"),
+    "rack_vm.resume": _verb("resume"),
+    "rack_vm.show": RackCall(asks.ShowVm, lambda rack, *call: RackVms(rack).show(*call), "tenant"),
+    "rack_vm.start": _verb("start"),
+    "rack_vm.stop": _verb("stop"),
+    "rack_vm.suspend": _verb("suspend"),
+    "rack_vm.tag": _verb("tag"),
+    "rack_vm.why_not": RackCall(asks.CreateVm, lambda rack, *call: VmCreate(rack).why_not(*call), "tenant"),
+}
+
+
+def calls_of(who: Literal["tenant", "operator"]) -> tuple[str, ...]:
+    """The functions that are for ``who``."""
+    return tuple(sorted(fun for fun, call in CALLS.items() if call.who == who))
