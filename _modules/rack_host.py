@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from racksalt import errors, shape
 from racksalt.adapters import this_host
 
 __virtualname__ = "rack_host"
@@ -17,7 +16,7 @@ def __virtual__() -> str:
     return __virtualname__
 
 
-def report() -> Any:
+def report(bus: dict[str, Any] | None = None) -> Any:
     """Everything that the rack wants to know of this host, in one bulk read (``model.HostReport``).
 
     CLI Example:
@@ -26,9 +25,5 @@ def report() -> Any:
 
         salt h1 rack_host.report
     """
-    try:
-        with this_host.vms(__opts__["id"]) as vms:
-            return shape.plain(vms.report())
-    except errors.RacksaltError as error:
-        __context__["retcode"] = 1
-        return errors.as_result(error)
+    minion = this_host.Minion(__opts__, __context__)
+    return this_host.answer_bus(this_host.report, minion, function="rack_host.report", bus=bus)

@@ -34,8 +34,8 @@ def ensure(spec: dict[str, Any], test: bool = False) -> Any:
         return errors.as_result(error)
 
 
-def firewall(bridges: list[str], management: list[str], test: bool = False) -> Any:
-    """Keep the guests of these bridges from each other, from the host, and from the management networks.
+def firewall(management: list[str], test: bool = False) -> Any:
+    """Keep the guests on the rack's bridges from each other, from the host, and from the management networks.
 
     Guests get DHCP from the host, and answers to what the host began. The table ``inet racksalt`` is loaded, and
     written to ``/etc/racksalt/guests.nft`` for the next boot.
@@ -44,11 +44,10 @@ def firewall(bridges: list[str], management: list[str], test: bool = False) -> A
 
     .. code-block:: bash
 
-        salt h1 rack_net.firewall bridges='[rs-nat]' management='[192.0.2.0/24]' test=True
+        salt h1 rack_net.firewall management='[192.0.2.0/24]' test=True
     """
     try:
-        told = {"bridges": bridges, "management": management}
-        spec = shape.parse(host_firewall.GuestFirewall, told)
+        spec = shape.parse(host_firewall.GuestFirewall, {"management": management})
         return {"changes": host_firewall.ensure(NftTable(), spec, test=test)}
     except errors.RacksaltError as error:
         __context__["retcode"] = 1

@@ -1,17 +1,16 @@
 """VMs of this host, on libvirt alone: works with ``salt-call --local`` when the master is off.
 
 The runner of the same name is for the whole rack. The functions that take a ``request`` are how the rack's
-writer talks to a host: one value, checked again here.
+writer talks to a host: one value, checked again here. What comes with ``bus`` is answered signed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from racksalt import errors, shape
+from racksalt import shape
 from racksalt.adapters import this_host
-from racksalt.host_requests import ActOnHost, CreateOnHost, PurgeOnHost
+from racksalt.host_requests import ActOnHost, CreateOnHost, PurgeOnHost, SignOnHost
 
 __virtualname__ = "rack_vm"
 
@@ -175,7 +174,7 @@ def protect(name: str, on: bool = True, test: bool = False) -> Any:
     return _act(name, "protect", test=test, protected=on)
 
 
-def create(request: dict[str, Any], test: bool = False) -> Any:
+def create(request: dict[str, Any], test: bool = False, bus: dict[str, Any] | None = None) -> Any:
     """Make and start a VM that the rack's writer has claimed a place for (``host_requests.CreateOnHost``).
 
     CLI Example:
@@ -184,10 +183,10 @@ def create(request: dict[str, Any], test: bool = False) -> Any:
 
         salt h1 rack_vm.create request='{record: {…}, image: {…}, …}'
     """
-    return _answer(lambda vms: vms.create(shape.parse(CreateOnHost, request), test=test))
+    return _change("create", lambda vms: vms.create(shape.parse(CreateOnHost, request), test=test), bus)
 
 
-def act(request: dict[str, Any], test: bool = False) -> Any:
+def act(request: dict[str, Any], test: bool = False, bus: dict[str, Any] | None = None) -> Any:
     """One change to one VM (``host_requests.ActOnHost``).
 
     CLI Example:
@@ -196,10 +195,10 @@ def act(request: dict[str, Any], test: bool = False) -> Any:
 
         salt h1 rack_vm.act request='{uuid: 5f0c…, verb: start}'
     """
-    return _answer(lambda vms: vms.act(shape.parse(ActOnHost, request), test=test))
+    return _change("act", lambda vms: vms.act(shape.parse(ActOnHost, request), test=test), bus)
 
 
-def purge(request: dict[str, Any]) -> Any:
+def purge(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
     """Remove what a create that was given up left behind (``host_requests.PurgeOnHost``).
 
     CLI Example:
@@ -208,7 +207,19 @@ def purge(request: dict[str, Any]) -> Any:
 
         salt h1 rack_vm.purge request='{record: {…}}'
     """
-    return _answer(lambda vms: vms.purge(shape.parse(PurgeOnHost, request)))
+    return _change("purge", lambda vms: vms.purge(shape.parse(PurgeOnHost, request)), bus)
+
+
+def sign(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
+    """Write the rack's signatures into records that are still what was signed (``host_requests.SignOnHost``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.sign request='{records: {5f0c…: {sha256: …, signature: …}}}'
+    """
+    return _change("sign", lambda vms: vms.sign(shape.parse(SignOnHost, request)), bus)
 
 
 def _act(name: str, verb: str, *, test: bool, **values: Any) -> Any:
@@ -219,13 +230,13 @@ def _act(name: str, verb: str, *, test: bool, **values: Any) -> Any:
     return _answer(call)
 
 
-def _answer(call: Callable[[Any], Any]) -> Any:
-    try:
-        with this_host.vms(__opts__["id"]) as vms:
-            return shape.plain(call(vms))
-    except errors.RacksaltError as error:
-        __context__["retcode"] = 1
-        return errors.as_result(error)
+def _answer(call: this_host.Asked) -> Any:
+    return this_host.answer(call, this_host.Minion(__opts__, __context__))
+
+
+def _change(name: str, call: this_host.Asked, bus: dict[str, Any] | None) -> Any:
+    minion = this_host.Minion(__opts__, __context__)
+    return this_host.answer_bus(call, minion, function=f"rack_vm.{name}", bus=bus, changes=True)
 
 
 def _shown(domain: Any) -> dict[str, Any]:

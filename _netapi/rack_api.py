@@ -28,10 +28,11 @@ def start() -> None:
     """Serve until stopped; there is no way to switch TLS off."""
     import cherrypy
 
+    from racksalt.adapters import this_rack
     from racksalt.api import app, tls
 
     settings = __opts__["rack_api"]
-    application = app.get_app(__opts__, settings)
+    application = app.get_app(__opts__, settings, tell=this_rack.tell(__opts__))
     cherrypy.server.ssl_module = tls.SSL_MODULE
     cherrypy.server.ssl_certificate = settings["ssl_crt"]
     cherrypy.server.ssl_private_key = settings["ssl_key"]

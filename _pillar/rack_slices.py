@@ -7,7 +7,7 @@ from typing import Any
 
 from racksalt import host_slices
 from racksalt.adapters import this_rack
-from racksalt.errors import RacksaltError
+from racksalt.errors import RacksaltError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +21,14 @@ def __virtual__() -> str:
 
 
 def ext_pillar(minion_id: str, pillar: dict[str, Any]) -> dict[str, Any]:
-    """The slice of ``minion_id`` under ``racksalt``; empty for an unknown one."""
+    """The slice of ``minion_id`` under ``racksalt``; empty for an unknown one.
+
+    Where the rack's files are wrong it raises, so that Salt applies no state: an empty slice would be applied like a
+    right one. Every minion reads the error, and may read nothing of the files in it.
+    """
     try:
         return {"racksalt": host_slices.slice_for(minion_id, this_rack.settings(__opts__))}
     except RacksaltError as error:
         log.error("no pillar for %s: %s", minion_id, error.detail)
-        return {}
+        told = "the rack's files are wrong, so nothing is applied; rack-lint on the master tells where"
+        raise Unavailable("rack_unavailable", told) from None

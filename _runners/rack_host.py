@@ -91,6 +91,42 @@ def find(flavor: Any = None, tenant: Any = None, labels: Any = None, anti_affini
     return _answer("rack_host.find", locals())
 
 
+def inventory(**unknown: Any) -> Any:
+    """The whole rack as one value with its fingerprint: the same for the same hosts and VMs, whoever reads it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_host.inventory --out=json
+    """
+    return _answer("rack_host.inventory", locals())
+
+
+def rebuild_inventory(**unknown: Any) -> Any:
+    """Drop what the master keeps of the hosts' reports, and read all hosts anew.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_host.rebuild_inventory
+    """
+    return _answer("rack_host.rebuild_inventory", locals())
+
+
+def rotate_key(test: Any = None, **unknown: Any) -> Any:
+    """Sign the records of all VMs with a new key; the older ones go when every host has confirmed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_host.rotate_key test=True
+    """
+    return _answer("rack_host.rotate_key", locals())
+
+
 def _answer(fun: str, arguments: dict[str, Any]) -> Any:
     return this_rack.answer(fun, arguments, user=__user__, opts=__opts__, context=__context__, job=__jid__)
 

@@ -75,6 +75,24 @@ def quota(
     return _answer("rack_tenant.quota", locals())
 
 
+def acl_check(login: Any = None, **unknown: Any) -> Any:
+    """Prove that a login can neither do nor learn what is not its own; for operators. Nothing is changed by it.
+
+    login
+        A user of ``users.yaml``; all of them, and both groups of the ACL, where it is left out.
+
+    Asked is Salt's own checker, with the master's configuration, about every function that Salt knows here; and every
+    function of the rack, as this login, with what belongs to others. A way through is the error ``acl_leak``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_tenant.acl_check alice
+    """
+    return _answer("rack_tenant.acl_check", locals())
+
+
 def create(name: Any = None, description: Any = None, quota: Any = None, test: Any = None, **unknown: Any) -> Any:
     """A new tenant in ``tenants.yaml``; for operators.
 

@@ -72,6 +72,35 @@ def create(
     return _answer("rack_vm.create", locals())
 
 
+def adopt(
+    uuid: Any = None,
+    host: Any = None,
+    tenant: Any = None,
+    name: Any = None,
+    all: Any = None,
+    test: Any = None,
+    **unknown: Any,
+) -> Any:
+    """Sign a VM that is on a host and does not count, as its record is unsigned or wrongly signed. For operators.
+
+    uuid
+        The VM, as ``rack_host.status`` lists it under ``unsigned``.
+    host
+        Where it is, if several hosts show it.
+    tenant, name
+        What the VM is taken for: a record that says something else is refused.
+    all
+        In place of ``uuid``: every one that may be adopted; the others are told with their reasons.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.adopt 0b5f2f40-4a4e-4b0e-9d2c-0b8f9f1d2c3e host=h2 test=True
+    """
+    return _answer("rack_vm.adopt", locals())
+
+
 def why_not(
     name: Any = "any",
     flavor: Any = None,

@@ -30,9 +30,9 @@ def present(name: str, spec: dict[str, Any]) -> dict[str, Any]:
     return state_result.of(name, {}, test=test, done=done, error=told["error"]["detail"])
 
 
-def firewall(name: str, bridges: list[str], management: list[str]) -> dict[str, Any]:
-    """Guests on ``bridges`` reach neither each other, nor the host, nor the networks in ``management``."""
+def firewall(name: str, management: list[str]) -> dict[str, Any]:
+    """Guests on the rack's bridges reach neither each other, nor the host, nor the networks in ``management``."""
     test = bool(__opts__["test"])
-    told = __salt__["rack_net.firewall"](bridges, management, test=test)
+    told = __salt__["rack_net.firewall"](management, test=test)
     error = told["error"]["detail"] if "error" in told else None
     return state_result.of(name, told.get("changes", {}), test=test, done="the guests' firewall is loaded", error=error)

@@ -132,6 +132,8 @@ def default(field: dataclasses.Field[Any]) -> str:
 
 def _rule(kind: Any, says: str) -> str:
     """A pattern in a rule's words is code; numbers say that they are."""
+    if get_origin(kind) is not None:
+        return f"{allowed(kind)}, {says}"
     found = re.search(r"\[.*\S", says)
     if found:
         return f"{says[: found.start()]}`{found.group()}`"

@@ -296,7 +296,7 @@ def _passwords(rack: Rack) -> dict[str, str]:
 def _digest(rack: Rack) -> str:
     """Changes with everything that a deployment brings to the nodes."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    for folder in (*_SERVED, "_runners", "_auth", "_netapi", "_pillar", "pillar"):
+    for folder in (*_SERVED, "_runners", "_auth", "_engines", "_netapi", "_pillar", "pillar"):
         for path in sorted((rack.checkout / folder).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 digest.update(str(path.relative_to(rack.checkout)).encode() + path.read_bytes())

@@ -5,22 +5,30 @@ Each fake says only what the real thing says; ``tests/functional/test_contract.p
 
 from __future__ import annotations
 
+import ast
+import base64
 import copy
+import hashlib
 import itertools
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.etree import ElementTree
 
-from racksalt import errors, record, shape
-from racksalt.errors import Conflict, NotFound, RacksaltError, Refused
-from racksalt.host_requests import ActOnHost, CreateOnHost, PurgeOnHost
+from racksalt import acl, audit, errors, record, record_proof, shape
+from racksalt.audit import Entry
+from racksalt.audit_check import Raw
+from racksalt.errors import Conflict, NotFound, RacksaltError, Refused, Unavailable
+from racksalt.host_requests import ActOnHost, CreateOnHost, PurgeOnHost, SignOnHost
 from racksalt.host_vms import HostVms
-from racksalt.model import Claim, Domain, HostReport, Look, Nic, Room
-from racksalt.ports import Answer, HostLock, Silent
+from racksalt.job_trail import Kept, Running
+from racksalt.model import Claim, Domain, Head, HostReport, Look, Nic, Record, Room
+from racksalt.ports import Answer, Clock, HostLock, Silent
 from racksalt.rack import Rack
+from racksalt.record_proof import Ring
 
 Fault = Callable[[str], None]
 
@@ -58,6 +66,7 @@ class FakeHypervisor:
     networks: frozenset[str] = frozenset({"nat"})
     leases: dict[str, str] = field(default_factory=dict)
     foreign: list[Domain] = field(default_factory=list)
+    transient: set[str] = field(default_factory=set)
 
     def report(self) -> HostReport:
         self.fault("report")
@@ -74,18 +83,24 @@ class FakeHypervisor:
         self.states.setdefault(uuid, "stopped")
 
     def undefine(self, uuid: str) -> None:
-        self._known(uuid)
-        del self.xml[uuid], self.states[uuid]
+        """One that runs goes on without a definition, until it stops."""
+        self.fault("undefine")
+        if uuid in self.transient:
+            raise Conflict("vm_state", "domain is transient")
+        if self._state(uuid) in ("running", "paused"):
+            self.transient.add(uuid)
+        else:
+            del self.xml[uuid], self.states[uuid]
 
     def start(self, uuid: str) -> None:
         self.fault("start")
-        if self.state(uuid) in ("running", "paused"):
+        if self._state(uuid) in ("running", "paused"):
             raise Conflict("vm_state", "domain is already running")
         self.states[uuid] = "running"
 
     def state(self, uuid: str) -> str:
-        self._known(uuid)
-        return self.states[uuid]
+        self.fault("state")
+        return self._state(uuid)
 
     def press_power(self, uuid: str) -> None:
         self._ask(uuid, "acpi")
@@ -99,15 +114,16 @@ class FakeHypervisor:
         self._ask(uuid, "agent")
 
     def destroy(self, uuid: str) -> None:
+        self.fault("destroy")
         self._running(uuid)
-        self.states[uuid] = "stopped"
+        self._stopped(uuid)
 
     def suspend(self, uuid: str) -> None:
         self._running(uuid)
         self.states[uuid] = "paused"
 
     def resume(self, uuid: str) -> None:
-        if self.state(uuid) != "paused":
+        if self._state(uuid) != "paused":
             raise Conflict("vm_state", "domain is not paused")
         self.states[uuid] = "running"
 
@@ -136,7 +152,18 @@ class FakeHypervisor:
         self.leases[nic.mac] = nic.address
 
     def release_address(self, nic: Nic) -> None:
+        self.fault("release_address")
         self.leases.pop(nic.mac, None)
+
+    def _state(self, uuid: str) -> str:
+        self._known(uuid)
+        return self.states[uuid]
+
+    def _stopped(self, uuid: str) -> None:
+        self.states[uuid] = "stopped"
+        if uuid in self.transient:
+            self.transient.remove(uuid)
+            del self.xml[uuid], self.states[uuid]
 
     def _domain(self, uuid: str, xml: str) -> Domain:
         root = ElementTree.fromstring(xml)
@@ -159,13 +186,14 @@ class FakeHypervisor:
             raise NotFound("vm_not_found", f"no domain {uuid}")
 
     def _running(self, uuid: str) -> None:
-        if self.state(uuid) not in ("running", "paused"):
+        if self._state(uuid) not in ("running", "paused"):
             raise Conflict("vm_state", "domain is not running")
 
     def _ask(self, uuid: str, rung: str) -> None:
+        self.fault(rung)
         self._running(uuid)
         if rung in self.obeys:
-            self.states[uuid] = "stopped"
+            self._stopped(uuid)
 
 
 @dataclass
@@ -191,6 +219,7 @@ class FakeVolumes:
         return path
 
     def remove(self, tenant: str, uuid: str) -> list[str]:
+        self.fault("remove")
         gone = sorted(path for path in self.files if path.startswith(f"/volumes/{tenant}/{uuid}"))
         self.files -= set(gone)
         return gone
@@ -204,6 +233,28 @@ class FakeVolumes:
         return f"/images/{sha256}"
 
 
+@dataclass(frozen=True)
+class FakeKey:
+    """A key that everybody knows: what it seals says for whom and what it is."""
+
+    host: str
+
+    def sign(self, data: bytes) -> str:
+        return f"{self.host}:{hashlib.sha256(data).hexdigest()}"
+
+    def verify(self, data: bytes, signature: str) -> bool:
+        return signature == self.sign(data)
+
+    def seal(self, text: str, *, context: str) -> str:
+        return f"{'key' * 9}.{'nonce' * 9}." + base64.b64encode(repr((self.host, context, text)).encode()).decode()
+
+    def unseal(self, sealed: str, *, context: str) -> str:
+        host, sealed_for, text = ast.literal_eval(base64.b64decode(sealed.rpartition(".")[2]).decode())
+        if (host, sealed_for) != (self.host, context):
+            raise Refused("not_unsealed", "sealed for something else")
+        return str(text)
+
+
 @dataclass
 class FakeHost:
     """One host: its parts, and what is wrong with it."""
@@ -215,9 +266,10 @@ class FakeHost:
     silent: bool = False
     loses_returns: bool = False
     lock: HostLock = field(default=no_lock)
+    heads: tuple[Head, ...] = ()
 
     def vms(self) -> HostVms:
-        return HostVms(self.name, self.hypervisor, self.volumes, self.lock, self.clock)
+        return HostVms(self.name, self.hypervisor, self.volumes, self.lock, self.clock, FakeKey(self.name))
 
     def call(self, function: str, request: Mapping[str, Any]) -> Answer:
         """As the execution modules do it: plain data in, plain data or the error out."""
@@ -229,11 +281,13 @@ class FakeHost:
     def _call(self, function: str, arguments: dict[str, Any]) -> Any:
         vms, test = self.vms(), arguments.get("test", False)
         if function == "rack_host.report":
-            return vms.report()
+            return replace(vms.report(), audit_heads=self.heads)
         if function == "rack_vm.create":
             return vms.create(shape.parse(CreateOnHost, arguments["request"]), test=test)
         if function == "rack_vm.act":
             return vms.act(shape.parse(ActOnHost, arguments["request"]), test=test)
+        if function == "rack_vm.sign":
+            return vms.sign(shape.parse(SignOnHost, arguments["request"]))
         if function == "rack_vm.purge":
             return vms.purge(shape.parse(PurgeOnHost, arguments["request"]))
         raise NotFound("function_unknown", function)
@@ -241,25 +295,84 @@ class FakeHost:
 
 @dataclass
 class FakeFleet:
-    """Hosts in this process. ``before(host, function)`` runs first: where races and faults come in."""
+    """Hosts in this process. ``before`` and ``after(host, function)`` are where races and faults come in."""
 
     hosts: dict[str, FakeHost]
     before: Callable[[str, str], None] = lambda host, function: None
+    after: Callable[[str, str], None] = lambda host, function: None
     calls: list[tuple[str, str]] = field(default_factory=list)
+    published: list[Mapping[str, Any]] = field(default_factory=list)
+    without_key: frozenset[str] = frozenset()
 
     def ask(
         self, hosts: Sequence[str], function: str, request: Mapping[str, Any], *, timeout_s: float
     ) -> dict[str, Answer]:
         return {name: self._ask(name, function, request, timeout_s) for name in hosts}
 
+    def seal(self, host: str, text: str, *, context: str) -> str:
+        if host in self.without_key:
+            raise Unavailable("host_key", f"no key of {host}")
+        return FakeKey(host).seal(text, context=context)
+
     def _ask(self, name: str, function: str, request: Mapping[str, Any], timeout_s: float) -> Answer:
         self.before(name, function)
         self.calls.append((name, function))
+        self.published.append(request)
         host = self.hosts.get(name)
         if host is None or host.silent:
             return Silent(timeout_s)
         answer = host.call(function, request)
+        self.after(name, function)
         return Silent(timeout_s) if host.loses_returns else answer
+
+
+@dataclass(frozen=True)
+class Said:
+    """A return on the bus, ``after_s`` its publish: anybody may say anything under any name, and it may be lost."""
+
+    after_s: float
+    name: str
+    returned: Any
+    lost: bool = False
+
+
+@dataclass
+class FakeBus:
+    """A bus; ``script(function, arguments, job)`` is what is said on it after a publish."""
+
+    clock: FakeClock
+    script: Callable[[str, Sequence[Any], str], list[Said]]
+    known: frozenset[str] = frozenset({"h1", "h2", "h3"})
+    jobs: int = 0
+    coming: dict[str, list[tuple[float, Said]]] = field(default_factory=dict)
+    kept: dict[str, list[tuple[float, Said]]] = field(default_factory=dict)
+
+    def new_job(self) -> str:
+        self.jobs += 1
+        return f"job_{self.jobs}"
+
+    def publish(self, hosts: Sequence[str], function: str, arguments: Sequence[Any], *, job: str) -> list[str]:
+        now = self.clock.now()
+        said = sorted(self.script(function, arguments, job), key=lambda one: one.after_s)
+        self.kept[job] = [(now + one.after_s, one) for one in said]
+        self.coming[job] = [(at, one) for at, one in self.kept[job] if not one.lost]
+        return [host for host in hosts if host in self.known]
+
+    def next_return(self, job: str, *, wait_s: float) -> tuple[str, Any] | None:
+        coming = self.coming[job]
+        if not coming or coming[0][0] > self.clock.time + wait_s:
+            self.clock.sleep(wait_s)
+            return None
+        at, said = coming.pop(0)
+        self.clock.time = max(self.clock.time, at)
+        return said.name, said.returned
+
+    def kept_returns(self, job: str) -> dict[str, Any]:
+        first: dict[str, Any] = {}
+        for at, said in self.kept.get(job, []):
+            if at <= self.clock.time:
+                first.setdefault(said.name, said.returned)
+        return first
 
 
 @dataclass
@@ -308,6 +421,123 @@ class FakeLastKnown:
     def write(self, report: HostReport) -> None:
         self.reports[report.host] = report
 
+    def clear(self, *, keep: Collection[str]) -> None:
+        self.newest = None
+        self.reports = {host: report for host, report in self.reports.items() if host in keep}
+
+
+@dataclass
+class FakeRing:
+    """Keys in memory; each is its own number."""
+
+    numbers: set[int] = field(default_factory=lambda: {1})
+
+    def read(self) -> Ring:
+        if not self.numbers:
+            raise Unavailable("rack_key_missing", "the ring is empty")
+        return Ring({number: bytes([number]) * 32 for number in self.numbers})
+
+    def add(self) -> Ring:
+        self.numbers = self.numbers | {max(self.numbers, default=0) + 1}
+        return self.read()
+
+    def keep_only(self, number: int) -> list[int]:
+        older = sorted(known for known in self.numbers if known < number)
+        self.numbers = self.numbers - set(older)
+        return older
+
+
+def signed(vm: Record) -> Record:
+    """A record as the fake rack's writer signs it at first."""
+    return record_proof.sign(vm, FakeRing().read())
+
+
+@dataclass
+class FakeAudit:
+    """Lines in memory; ``full`` is a disk without space."""
+
+    clock: Clock
+    master: str = "master"
+    texts: list[bytes] = field(default_factory=list)
+    full: bool = False
+
+    def append(self, entry: Entry) -> Head:
+        if self.full:
+            raise Unavailable("audit_unwritable", "no space left")
+        text, head = audit.line(entry, after=self.head(), at=self.clock.now(), master=self.master)
+        self.texts.append(text)
+        return head
+
+    def head(self) -> Head | None:
+        line = audit.read(self.texts[-1]) if self.texts else None
+        return Head(line.n, line.hash, self.master) if line else None
+
+    def lines(self) -> Iterator[Raw]:
+        return (Raw("audit.jsonl", row, text) for row, text in enumerate(list(self.texts), 1))
+
+    def newest(self, *, since: float = 0.0) -> Iterator[bytes]:
+        return reversed(self.texts)
+
+
+@dataclass
+class FakeJobs:
+    """Jobs in memory; ``on_stop`` is what a process does that is asked to end."""
+
+    clock: Clock
+    processes: dict[str, Running] = field(default_factory=dict)
+    ended: dict[str, Kept] = field(default_factory=dict)
+    on_stop: Callable[[str], None] = lambda job: None
+    keeps_s: float = 86400.0
+
+    def running(self) -> list[Running]:
+        return list(self.processes.values())
+
+    def newest(self) -> Iterator[Kept]:
+        last_first = sorted(self.ended.values(), key=lambda kept: kept.ended_at, reverse=True)
+        return (replace(kept, answer=None) for kept in last_first)
+
+    def read(self, job: str) -> Kept | None:
+        return self.ended.get(job)
+
+    def stop(self, job: str) -> bool:
+        if job not in self.processes or not self.processes[job].lives:
+            return False
+        self.on_stop(job)
+        return True
+
+
+@dataclass
+class FakeSaltAcl:
+    """A checker as Salt's, for entries of the kind ``@runner: [pattern]`` and patterns on minions."""
+
+    rules: dict[str, Any] = field(default_factory=acl.external_auth)
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def functions(self) -> dict[str, list[str]]:
+        return {
+            "runner": ["jobs.list_jobs", "salt.cmd", *acl.TENANT_CALLS, *acl.OPERATOR_CALLS],
+            "wheel": ["key.accept"],
+            "local": ["cmd.run", "rack_vm.act"],
+        }
+
+    def settings(self) -> dict[str, Any]:
+        return {"external_auth": self.rules, "netapi_enable_clients": ["runner", "runner_async"], **self.more}
+
+    def entries(self, login: str, groups: Sequence[str]) -> list[Any]:
+        names = [*([] if login.endswith("%") else [login]), *(f"{group}%" for group in groups)]
+        return [entry for name in names for entry in self.rules["rack"].get(name, [])]
+
+    def admits(self, entries: Sequence[Any], kind: str, fun: str) -> bool:
+        kinds = [entry.get(f"@{kind}", []) if isinstance(entry, dict) else [] for entry in entries]
+        everywhere = [
+            entry for entry in entries if isinstance(entry, str) and (kind == "local") != entry.startswith("@")
+        ]
+        patterns = [*itertools.chain.from_iterable(kinds), *(".*" if one == f"@{kind}" else one for one in everywhere)]
+        return any(re.match(pattern, fun) for pattern in patterns)
+
+    def file_of(self, key: str) -> str:
+        return "/etc/salt/master.d/acl.conf"
+
 
 @dataclass(frozen=True)
 class FakeFile:
@@ -331,6 +561,9 @@ class FakeFiles:
 
     def read(self, name: str) -> FakeFile:
         return FakeFile(name, self.data.get(name, {}))
+
+    def once(self, names: Collection[str], parse: Callable[[Any], Any]) -> Any:
+        return parse(self)
 
     def change(self, name: str, edit: Callable[[Any], None], check: Callable[[Any], Any]) -> None:
         changed = FakeFiles(copy.deepcopy(self.data))
@@ -412,6 +645,7 @@ def fake_rack(hosts: int = 3, **files: Any) -> FakeRack:
     clock = FakeClock()
     machines = {f"h{number}": FakeHost(f"h{number}", clock) for number in range(1, hosts + 1)}
     fleet, claims = FakeFleet(machines), FakeClaims()
-    folder = FakeFiles(rack_files(hosts, **files))
-    rack = Rack(folder, fleet, claims, FakeLastKnown(), clock, "master")
+    folder, jobs = FakeFiles(rack_files(hosts, **files)), FakeJobs(clock)
+    ring, audited = FakeRing(), FakeAudit(clock)
+    rack = Rack(folder, fleet, claims, FakeLastKnown(), clock, "master", ring, audited, jobs, FakeSaltAcl())
     return FakeRack(machines, fleet, claims, folder, clock, rack)

@@ -132,6 +132,22 @@ class Api:
             raise CallRefused(answer.status, answer.error or {"detail": answer.text[:500]})
         return answer.body["return"][0]
 
+    def start(self, fun: str, **kwarg: Any) -> str:
+        """One runner call that is not waited for; the job's id."""
+        answer = self.post("/", {"client": "runner_async", "fun": fun, "kwarg": kwarg})
+        if answer.status != 200 or answer.error is not None:
+            raise CallRefused(answer.status, answer.error or {"detail": answer.text[:500]})
+        return str(answer.body["return"][0]["jid"])
+
+    def end_of(self, job: str, *, timeout_s: float = 60) -> dict[str, Any]:
+        """What ``rack_job.show`` tells of a job once it has ended."""
+
+        def ended() -> dict[str, Any] | None:
+            told: dict[str, Any] = self.call("rack_job.show", job=job)
+            return None if told["state"] == "running" else told
+
+        return wait_for(ended, f"job {job} ends", timeout_s=timeout_s, pause_s=1)
+
     def attempt(self, fun: str, **kwarg: Any) -> CallRefused | None:
         """One runner call that may be refused: the refusal, or ``None`` when it was done."""
         try:

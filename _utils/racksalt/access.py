@@ -26,12 +26,18 @@ class Caller:
 
 def identify(user: str, settings: Settings) -> Caller:
     """The caller behind Salt's ``__user__``; an unknown one may do nothing."""
-    if any(fnmatchcase(user, pattern) for pattern in settings.shell_operators):
+    if is_shell(user, settings):
         return Caller(user, operator=True)
     known = settings.users.get(user)
     if known is None:
         raise Denied("user_unknown", f"user {user!r} is not in users.yaml", user=user)
     return Caller(user, operator=known.operator, roles=known.tenants)
+
+
+def require_shell(user: str, settings: Settings) -> None:
+    """Refuse what only the master's own shell may do: reading its files."""
+    if not is_shell(user, settings):
+        raise Denied("shell_only", f"user {user!r} is not on the master's shell")
 
 
 def require_operator(caller: Caller) -> None:
@@ -64,6 +70,18 @@ def acting_tenant(caller: Caller, tenant: str | None, settings: Settings, *, cha
     return visible[0]
 
 
+def is_operator(user: str, settings: Settings) -> bool:
+    """Whether a user is the rack's operator today."""
+    known = settings.users.get(user)
+    return is_shell(user, settings) or (known is not None and known.operator)
+
+
+def acts_in(user: str, tenant: str | None, settings: Settings) -> bool:
+    """Whether a user has a place in a tenant today."""
+    known = settings.users.get(user)
+    return is_operator(user, settings) or (known is not None and tenant in known.tenants)
+
+
 def require_member(caller: Caller, tenant: str) -> None:
     """Refuse a change to those who may only read."""
     if not caller.operator and caller.roles.get(tenant) != "member":
@@ -77,3 +95,11 @@ def require_member(caller: Caller, tenant: str) -> None:
 def no_such_tenant(tenant: str) -> NotFound:
     """The same answer for a tenant of somebody else and for none."""
     return NotFound("tenant_not_found", f"no tenant {tenant!r}", tenant=tenant)
+
+
+def is_shell(user: str, settings: Settings) -> bool:
+    """Whether this is the master's own shell.
+
+    No user of the API has such a name (:func:`racksalt.logins.may_log_in`).
+    """
+    return any(fnmatchcase(user, pattern) for pattern in settings.shell_operators)

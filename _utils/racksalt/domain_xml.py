@@ -7,7 +7,6 @@ written down, as a probed one could be changed by the guest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 from xml.etree import ElementTree
@@ -17,6 +16,8 @@ from racksalt import record as record_xml
 from racksalt.model import Network, Nic, Record
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
+#: What the name of every bridge of the rack begins with, and of no other interface: the guests' firewall goes by it.
+BRIDGE_PREFIX = "rs-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,6 @@ class DomainPlan:
     record: Record
     disks: tuple[DiskFile, ...]
     accelerator: Literal["kvm", "qemu"]
-    bridges: Mapping[str, str]
     console_log: str
     boot: KernelBoot | None = None
 
@@ -70,7 +70,7 @@ def build(plan: DomainPlan) -> str:
 
 def bridge_name(network: Network) -> str:
     """The network's bridge on each host; interface names hold at most 15 characters, so long ones end in a sum."""
-    name = f"rs-{network.name}"
+    name = f"{BRIDGE_PREFIX}{network.name}"
     return name if len(name) <= 15 else f"{name[:9]}{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
@@ -98,7 +98,7 @@ def _devices(devices: Element, plan: DomainPlan) -> None:
     for index, disk in enumerate(plan.disks):
         _disk(devices, disk, f"vd{'abcdefgh'[index]}")
     for nic in plan.record.nics:
-        _interface(devices, nic, plan.bridges[nic.network])
+        _interface(devices, nic)
     _console(devices, plan.console_log)
     channel = SubElement(devices, "channel", {"type": "unix"})
     SubElement(channel, "target", {"type": "virtio", "name": AGENT_CHANNEL})
@@ -133,11 +133,11 @@ def _backing(parent: Element, disk: DiskFile | None) -> None:
     _backing(store, disk.backing)
 
 
-def _interface(devices: Element, nic: Nic, network: str) -> None:
+def _interface(devices: Element, nic: Nic) -> None:
     """``isolated``: the tenants share this bridge, and its ports do not see each other."""
     element = SubElement(devices, "interface", {"type": "network"})
     SubElement(element, "mac", {"address": nic.mac})
-    SubElement(element, "source", {"network": network})
+    SubElement(element, "source", {"network": nic.network})
     SubElement(element, "model", {"type": "virtio"})
     SubElement(element, "port", {"isolated": "yes"})
 

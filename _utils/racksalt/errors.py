@@ -68,6 +68,10 @@ class Unavailable(RacksaltError):
     status = 503
 
 
+class Cancelled(SystemExit):
+    """The process of a call is asked to end: nothing on the way goes on after it, event loops included."""
+
+
 _BY_STATUS: dict[int, type[RacksaltError]] = {
     cls.status: cls for cls in (Denied, NotFound, Conflict, Refused, Unavailable)
 }

@@ -3,6 +3,9 @@
 Isolated ports keep guests apart on their bridge, but not by way of the gateway: libvirt's own rules let a bridge's
 packets back into the same bridge, and into everything that the host itself reaches. This table drops before they do.
 What is accepted here libvirt's rules judge after it, as their chains come later on the same hooks.
+
+Guests are known by their bridge's name, which begins alike in every network of the rack: nothing that is missing in
+the rack's files, or was taken out of them while guests are on it, opens a way.
 """
 
 from __future__ import annotations
@@ -12,9 +15,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
-from racksalt.shape import Holds, Matches
+from racksalt.domain_xml import BRIDGE_PREFIX
+from racksalt.shape import Holds
 
 TABLE = "racksalt"
+#: Every bridge of the rack, as nft matches interfaces whose names begin alike.
+_GUESTS = f'"{BRIDGE_PREFIX}*"'
 
 
 def _is_subnet(text: str) -> bool:
@@ -25,17 +31,14 @@ def _is_subnet(text: str) -> bool:
     return str(network) == text and network.prefixlen > 0
 
 
-#: A bridge as :func:`racksalt.domain_xml.bridge_name` names it: never a host's own interface, never a pattern.
-Bridge = Annotated[str, Matches(r"rs-[a-z0-9-]{1,12}", "a bridge of the rack like rs-nat")]
 #: Hosts may have a single address (/32), too.
 ManagementSubnet = Annotated[str, Holds(_is_subnet, "an IPv4 network like 192.0.2.0/24")]
 
 
 @dataclass(frozen=True, slots=True)
 class GuestFirewall:
-    """The bridges that guests are on, and the networks of the hosts, where no guest gets to."""
+    """The networks of the hosts, where no guest gets to."""
 
-    bridges: tuple[Bridge, ...]
     management: tuple[ManagementSubnet, ...]
 
 
@@ -55,7 +58,7 @@ def render(spec: GuestFirewall) -> str:
     The lines are written for nft's parser: each chain's closing brace stands on a line of its own.
     """
     head = ["# Managed by Racksalt.", f"table inet {TABLE}", f"delete table inet {TABLE}"]
-    chains = [*_chain("guest_forward", "forward", _forward(spec)), *_chain("guest_input", "input", _input(spec))]
+    chains = [*_chain("guest_forward", "forward", _forward(spec)), *_chain("guest_input", "input", _INPUT)]
     return "\n".join([*head, f"table inet {TABLE} {{", *chains, "}", ""])
 
 
@@ -80,23 +83,16 @@ def ensure(firewall: HostFirewall, spec: GuestFirewall, *, test: bool = False) -
 
 def _forward(spec: GuestFirewall) -> list[str]:
     """The rack's networks are IPv4 only, so IPv6 of a guest has nowhere to go."""
-    if not spec.bridges:
-        return []
-    bridges = _names(spec.bridges)
-    rules = [f"iifname {bridges} meta nfproto ipv6 drop", f"iifname {bridges} oifname {bridges} drop"]
-    return [*rules, f"iifname {bridges} ip daddr {_subnets(spec.management)} drop"] if spec.management else rules
+    rules = [f"iifname {_GUESTS} meta nfproto ipv6 drop", f"iifname {_GUESTS} oifname {_GUESTS} drop"]
+    return [*rules, f"iifname {_GUESTS} ip daddr {_subnets(spec.management)} drop"] if spec.management else rules
 
 
-def _input(spec: GuestFirewall) -> list[str]:
-    """DHCP, and answers to what the host itself began; a connection that a guest began is never such an answer."""
-    if not spec.bridges:
-        return []
-    bridges = _names(spec.bridges)
-    return [
-        f"iifname {bridges} ct direction reply ct state established,related accept",
-        f"iifname {bridges} meta nfproto ipv4 udp dport 67 accept",
-        f"iifname {bridges} drop",
-    ]
+#: DHCP, and answers to what the host itself began; a connection that a guest began is never such an answer.
+_INPUT = [
+    f"iifname {_GUESTS} ct direction reply ct state established,related accept",
+    f"iifname {_GUESTS} meta nfproto ipv4 udp dport 67 accept",
+    f"iifname {_GUESTS} drop",
+]
 
 
 def _chain(name: str, hook: str, rules: list[str]) -> list[str]:
@@ -105,14 +101,7 @@ def _chain(name: str, hook: str, rules: list[str]) -> list[str]:
     return [f"\tchain {name} {{", *(f"\t\t{line}" for line in lines), "\t}"]
 
 
-def _names(bridges: Iterable[str]) -> str:
-    return _set(f'"{name}"' for name in sorted(set(bridges)))
-
-
 def _subnets(subnets: Iterable[str]) -> str:
     """nft refuses a set of networks that overlap."""
-    return _set(str(network) for network in ipaddress.collapse_addresses(map(ipaddress.IPv4Network, subnets)))
-
-
-def _set(items: Iterable[str]) -> str:
-    return "{ " + ", ".join(items) + " }"
+    networks = ipaddress.collapse_addresses(map(ipaddress.IPv4Network, subnets))
+    return "{ " + ", ".join(map(str, networks)) + " }"

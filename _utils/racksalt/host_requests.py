@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from racksalt.model import Image, Network, Record, RoomPolicy
-from racksalt.names import Note, SshKey, Tag, UserData, Uuid
-from racksalt.shape import Range
+from racksalt.model import Head, Image, Network, Record, RoomPolicy
+from racksalt.names import Note, Sealed, Sha256, Signature, SshKeys, Tags, UserData, Uuid
+from racksalt.shape import Matches, Range
 
 Seconds = Annotated[float, Range(0, 3600)]
+
+
+@dataclass(frozen=True, slots=True)
+class FromBus:
+    """What each call over the bus carries: its job, which the signed answer names, and the audit's newest line."""
+
+    job: Annotated[str, Matches(r"[0-9A-Za-z_]{1,80}", "a job's name")]
+    audit: Head | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What of a new VM nobody but its host may read: every minion can read every job's arguments."""
+
+    ssh_keys: SshKeys = ()
+    user_data: UserData | None = None
+
+
+def seal_context(host: str, uuid: str) -> str:
+    """What the secrets are sealed for: they open on this host, for this VM, and nowhere else."""
+    return f"racksalt secrets of VM {uuid} on host {host}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +45,10 @@ class Ladder:
 
 @dataclass(frozen=True, slots=True)
 class CreateOnHost:
-    """Make and start one VM; refused after ``deadline``, when the writer no longer holds its place."""
+    """Make and start one VM; refused after ``deadline``, when the writer no longer holds its place.
+
+    ``sealed`` are its :class:`Secrets` as JSON, sealed for this host in :func:`seal_context`.
+    """
 
     record: Record
     image: Image
@@ -31,8 +56,7 @@ class CreateOnHost:
     room: RoomPolicy
     accelerator: Literal["kvm", "qemu"]
     deadline: float
-    ssh_keys: tuple[SshKey, ...] = ()
-    user_data: UserData | None = None
+    sealed: Sealed | None = None
     start: bool = True
 
 
@@ -48,12 +72,31 @@ class ActOnHost:
     hard: bool = False
     ladder: Ladder = field(default_factory=Ladder)
     note: Note | None = None
-    tags: tuple[Tag, ...] | None = None
+    tags: Tags | None = None
     protected: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PurgeOnHost:
-    """Remove all that a create which was given up may have left; ``record`` says where to look."""
+    """Remove all that a create which was given up may have left; ``record`` says where to look.
+
+    With ``only_leftovers`` a domain that is there after all stays as it is, with all that belongs to it.
+    """
 
     record: Record
+    only_leftovers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewSignature:
+    """A signature for one record; ``sha256`` is of what was signed (:func:`racksalt.record_proof.digest`)."""
+
+    sha256: Sha256
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class SignOnHost:
+    """Write the rack's signatures into the records of these VMs, by UUID."""
+
+    records: Mapping[Uuid, NewSignature]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import logging
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from racksalt import domain_xml, placement, record, seed, stop_ladder, vm_verbs
+from racksalt import domain_xml, placement, record, record_proof, seed, shape, stop_ladder, vm_verbs
 from racksalt.domain_xml import DiskFile, DomainPlan, KernelBoot
-from racksalt.errors import BadInput, Conflict, NotFound, Refused
-from racksalt.host_requests import ActOnHost, CreateOnHost, PurgeOnHost
+from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Refused
+from racksalt.host_requests import ActOnHost, CreateOnHost, NewSignature, PurgeOnHost, Secrets, SignOnHost, seal_context
 from racksalt.model import Domain, HostConfig, HostReport, KernelImage, Record
 from racksalt.names import is_uuid
-from racksalt.ports import Clock, HostLock, Hypervisor, Volumes
+from racksalt.ports import Clock, HostKey, HostLock, Hypervisor, Volumes
 from racksalt.vm_verbs import Step
+
+log = logging.getLogger(__name__)
 
 #: What reads the record and writes it, or removes it, is one step for others. The rest may take minutes.
 _LOCKED = ("delete", "note", "tag", "protect")
@@ -28,6 +33,7 @@ class HostVms:
     volumes: Volumes
     lock: HostLock
     clock: Clock
+    key: HostKey
 
     def report(self) -> HostReport:
         """The whole host in one bulk read."""
@@ -36,19 +42,21 @@ class HostVms:
     def create(self, request: CreateOnHost, *, test: bool = False) -> dict[str, Any]:
         """Make and start a VM; whatever step fails, nothing of it stays.
 
+        What cannot be taken back is named in the error's fact ``left``; the error is why the create failed.
         The room is checked here, under the host's own lock, whatever the writer believed.
         """
         vm = request.record
         with ExitStack() as undo:
             with self.lock():
                 known = self._admit(request)
-                if known or test:
+                if test:
                     return {"vm": vm.title, "changed": not known, "steps": [] if known else _steps(request)}
-                self._make(request, undo)
+                if not known:
+                    self._make(request, undo)
             if request.start:
-                self.hypervisor.start(vm.uuid)
+                self._start(vm.uuid)
             undo.pop_all()
-        return {"vm": vm.title, "changed": True, "steps": _steps(request)}
+        return {"vm": vm.title, "changed": not known, "steps": [] if known else _steps(request)}
 
     def act(self, request: ActOnHost, *, test: bool = False) -> dict[str, Any]:
         """One change to one VM: the steps, and its state afterwards."""
@@ -65,9 +73,24 @@ class HostVms:
 
     def purge(self, request: PurgeOnHost) -> dict[str, Any]:
         """Remove all that a given-up create left behind; what is not there is not an error."""
+        uuid = request.record.uuid
         with self.lock():
+            if request.only_leftovers and any(domain.uuid == uuid for domain in self.hypervisor.report().domains):
+                return {"uuid": uuid, "removed": [], "there": True}
             removed = self._remove(request.record)
-        return {"uuid": request.record.uuid, "removed": removed}
+        return {"uuid": uuid, "removed": removed, "there": False}
+
+    def sign(self, request: SignOnHost) -> dict[str, Any]:
+        """Write new signatures; a record that is no longer what was signed stays as it is, and is named."""
+        with self.lock():
+            domains = {domain.uuid: domain for domain in self.hypervisor.report().domains}
+            refused: dict[str, str] = {}
+            for uuid, new in request.records.items():
+                try:
+                    self._write_signature(domains.get(uuid), new)
+                except RacksaltError as error:
+                    refused[uuid] = error.detail
+        return {"signed": [uuid for uuid in request.records if uuid not in refused], "refused": refused}
 
     def find(self, name: str) -> Domain:
         """The domain behind ``tenant/name``, a UUID, or a name that is unique on this host."""
@@ -96,8 +119,29 @@ class HostVms:
                 return True
             if domain.name == vm.domain:
                 raise Conflict("name_in_use", f"host {self.host} has a domain {domain.name}", vm=vm.title)
+            self._check_cards(vm, domain)
         self._check_room(request, report)
         return False
+
+    def _check_cards(self, vm: Record, domain: Domain) -> None:
+        """The rack counts no address of a record that is not signed; on its own host it is in use all the same."""
+        for nic in domain.record.nics if domain.record else ():
+            for own in vm.nics:
+                if own.mac == nic.mac or (own.network, own.address) == (nic.network, nic.address):
+                    raise Conflict(
+                        "address_in_use",
+                        f"host {self.host}: domain {domain.name} has {nic.address} and {nic.mac} in {nic.network}",
+                        host=self.host,
+                    )
+
+    def _write_signature(self, domain: Domain | None, new: NewSignature) -> None:
+        if domain is None or domain.record is None:
+            raise NotFound("vm_not_found", "there is no such VM here")
+        if record_proof.digest(domain.record) != new.sha256:
+            raise Conflict("record_changed", f"the record of {domain.record.title} has changed since it was read")
+        if domain.record.signature != new.signature:
+            xml = record.to_xml(replace(domain.record, signature=new.signature))
+            self.hypervisor.write_record(domain.uuid, xml)
 
     def _check_room(self, request: CreateOnHost, report: HostReport) -> None:
         config = HostConfig(self.host, room=request.room)
@@ -110,8 +154,9 @@ class HostVms:
 
     def _make(self, request: CreateOnHost, undo: ExitStack) -> None:
         vm = request.record
+        secrets = self._secrets(request)
         boot, backing = self._image_files(request)
-        undo.callback(self.volumes.remove, vm.tenant, vm.uuid)
+        _take_back(undo, self.volumes.remove, vm.tenant, vm.uuid)
         disk = self.volumes.create(
             vm.tenant,
             vm.uuid,
@@ -119,21 +164,31 @@ class HostVms:
             backing=backing.path if backing else None,
             format=backing.format if backing else "qcow2",
         )
-        documents = seed.files(vm, request.network, ssh_keys=request.ssh_keys, user_data=request.user_data)
+        documents = seed.files(vm, request.network, ssh_keys=secrets.ssh_keys, user_data=secrets.user_data)
         seed_path = self.volumes.write_seed(vm.tenant, vm.uuid, documents)
         for nic in vm.nics:
-            undo.callback(self.hypervisor.release_address, nic)
+            _take_back(undo, self.hypervisor.release_address, nic)
             self.hypervisor.reserve_address(nic)
         plan = DomainPlan(
             vm,
             (DiskFile(disk, "qcow2", backing=backing), DiskFile(seed_path, "raw", readonly=True)),
             request.accelerator,
-            {nic.network: nic.network for nic in vm.nics},
             self.volumes.console_log(vm.uuid),
             boot,
         )
-        undo.callback(self._remove_domain, vm.uuid)
+        for step in (self._power_off, self._undefine, self._power_off):
+            _take_back(undo, step, vm.uuid)
         self.hypervisor.define(domain_xml.build(plan))
+
+    def _secrets(self, request: CreateOnHost) -> Secrets:
+        if request.sealed is None:
+            return Secrets()
+        opened = self.key.unseal(request.sealed, context=seal_context(self.host, request.record.uuid))
+        try:
+            return shape.parse(Secrets, json.loads(opened))
+        except (ValueError, BadInput):
+            # What is wrong would be told with what was found, and that is secret.
+            raise BadInput("sealed: found what is not the secrets of a VM") from None
 
     def _image_files(self, request: CreateOnHost) -> tuple[KernelBoot | None, DiskFile | None]:
         image = request.image
@@ -142,6 +197,16 @@ class HostVms:
             return KernelBoot(*paths, image.cmdline), None
         return None, DiskFile(self.volumes.image_path(image.sha256), image.format, readonly=True)
 
+    def _start(self, uuid: str) -> None:
+        """Start it, unless the same create, sent again, has done so meanwhile."""
+        try:
+            self.hypervisor.start(uuid)
+        except (Conflict, Refused):
+            with suppress(RacksaltError):
+                if self.hypervisor.state(uuid) == "running":
+                    return
+            raise
+
     def _own_domain(self, uuid: str) -> Domain:
         for domain in self.hypervisor.report().domains:
             if domain.uuid == uuid and domain.record is not None:
@@ -149,12 +214,17 @@ class HostVms:
         raise NotFound("vm_not_found", f"no VM {uuid} on host {self.host}", vm=uuid)
 
     def _remove(self, vm: Record) -> list[str]:
-        """All of a VM; its definition goes last, so that what is cut off can be begun again."""
+        """All of a VM; its definition goes last, so that what is cut off can be begun again.
+
+        Somebody else's start may come in between, as those take no lock. Without a definition no more can.
+        """
         self._power_off(vm.uuid)
         for nic in vm.nics:
             self.hypervisor.release_address(nic)
         removed = self.volumes.remove(vm.tenant, vm.uuid)
-        return [f"domain {vm.domain}", *removed] if self._undefine(vm.uuid) else removed
+        undefined = self._undefine(vm.uuid)
+        self._power_off(vm.uuid)
+        return [f"domain {vm.domain}", *removed] if undefined else removed
 
     def _power_off(self, uuid: str) -> None:
         with suppress(NotFound, Conflict):
@@ -167,10 +237,6 @@ class HostVms:
         except NotFound:
             return False
         return True
-
-    def _remove_domain(self, uuid: str) -> None:
-        self._power_off(uuid)
-        self._undefine(uuid)
 
     def _carry_out(self, step: Step, request: ActOnHost, domain: Domain) -> dict[str, Any]:
         """One step; what it has to tell."""
@@ -194,6 +260,21 @@ class HostVms:
             case "discard saved memory":
                 self.hypervisor.discard_save(domain.uuid)
         return {}
+
+
+def _take_back(undo: ExitStack, step: Callable[..., object], *arguments: object) -> None:
+    """Have ``step`` done if the create fails. One that fails itself neither stops the others nor hides the reason."""
+
+    def leave(_kind: object, reason: BaseException | None, _trace: object) -> bool:
+        try:
+            step(*arguments)
+        except (RacksaltError, OSError) as error:
+            log.error("a create that failed leaves something behind: %s", error)
+            if isinstance(reason, RacksaltError):
+                reason.facts.setdefault("left", []).append(str(error))
+        return False
+
+    undo.push(leave)
 
 
 def _steps(request: CreateOnHost) -> list[str]:

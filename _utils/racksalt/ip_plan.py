@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from racksalt.errors import BadInput, Conflict, Refused
@@ -13,19 +14,46 @@ from racksalt.model import Network, Nic
 OWN_PREFIX = "52:54:"
 
 
-def plan_nic(network: Network, uuid: str, *, mac: str | None, taken: Collection[Nic]) -> Nic:
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The addresses and MACs that are in use; ``before`` is a larger value that this one adds to."""
+
+    addresses: Set[tuple[str, str]] = frozenset()
+    macs: Set[str] = frozenset()
+    before: Taken | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, nics: Iterable[Nic], *, before: Taken | None = None) -> Taken:
+        """What these network cards take."""
+        known = list(nics)
+        return cls({(nic.network, nic.address) for nic in known}, {nic.mac for nic in known}, before)
+
+    def plus(self, nics: Iterable[Nic]) -> Taken:
+        """This, and what these take: work for them alone."""
+        return Taken.of(nics, before=self)
+
+    def has_address(self, network: str, address: str) -> bool:
+        """Whether the address is in use in this network."""
+        return (network, address) in self.addresses or (
+            self.before is not None and self.before.has_address(network, address)
+        )
+
+    def has_mac(self, mac: str) -> bool:
+        """Whether the MAC is in use in any network."""
+        return mac in self.macs or (self.before is not None and self.before.has_mac(mac))
+
+
+def plan_nic(network: Network, uuid: str, *, mac: str | None, taken: Taken) -> Nic:
     """A network card with a free address, and ``mac`` or the one that belongs to the address.
 
     The search begins at a place that the UUID decides: an address tells nothing of how many others there are.
     An address always comes with the same MAC, so that a DHCP server which still remembers the lease of a
     deleted VM hands it to its successor.
     """
-    macs = {nic.mac for nic in taken}
     if mac is not None:
-        _check_mac(network, mac, macs)
-    addresses = {nic.address for nic in taken if nic.network == network.name}
+        _check_mac(network, mac, taken)
     for address in _pool(network, uuid):
-        if address not in addresses and (mac or mac_of(address) not in macs):
+        if not taken.has_address(network.name, address) and (mac or not taken.has_mac(mac_of(address))):
             return Nic(network.name, mac or mac_of(address), address)
     raise Refused(
         "addresses_exhausted",
@@ -45,11 +73,11 @@ def gateway_mac(network: Network) -> str:
     return ":".join(("0a", "72", *(digest[i : i + 2] for i in range(0, 8, 2))))
 
 
-def _check_mac(network: Network, mac: str, macs: Collection[str]) -> None:
+def _check_mac(network: Network, mac: str, taken: Taken) -> None:
     """A MAC that belongs to an address is the rack's own: asking for it would tell whether it is in use."""
     if mac.startswith(OWN_PREFIX) or mac == gateway_mac(network):
         raise BadInput(f"MAC {mac} is the rack's own; choose one that does not start with {OWN_PREFIX}", mac=mac)
-    if mac in macs:
+    if taken.has_mac(mac):
         raise Conflict("mac_in_use", f"MAC {mac} is in use; leave it out to get a free one", mac=mac)
 
 

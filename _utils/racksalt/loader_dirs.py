@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-_KINDS = ("auth", "netapi", "pillar", "runners")
+_KINDS = ("auth", "engines", "netapi", "pillar", "runners")
 
 
 def loader_dirs() -> dict[str, list[str]]:

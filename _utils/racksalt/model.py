@@ -21,18 +21,19 @@ from racksalt.names import (
     Name,
     Note,
     Sha256,
+    Signature,
     Subnet,
-    Tag,
+    Tags,
     UserData,
     UserName,
     Uuid,
     When,
 )
-from racksalt.shape import Holds, Range
+from racksalt.shape import Holds, Items, Range
 
 Role = Literal["reader", "member"]
 State = Literal["running", "paused", "suspended", "stopped", "crashed", "unknown"]
-Labels = Mapping[LabelKey, LabelValue]
+Labels = Annotated[Mapping[LabelKey, LabelValue], Items(64)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,7 @@ class Record:
     """What a VM is: kept in the ``<metadata>`` of its domain, and nowhere else.
 
     ``generation`` rises with each change of where or what it is; ``request_id`` is the create that made it.
+    ``signature`` is the rack's, over all but tags, note and protection (:mod:`racksalt.record_proof`).
     """
 
     rack: Name
@@ -214,12 +216,13 @@ class Record:
     memory_mib: Count
     disk_gib: Count
     nics: tuple[Nic, ...] = ()
-    tags: tuple[Tag, ...] = ()
+    tags: Tags = ()
     anti_affinity: Name | None = None
     note: Note = ""
     protected: bool = False
     generation: Annotated[int, Range(1, 10**9)] = 1
     request_id: Uuid | None = None
+    signature: Signature | None = None
 
     @property
     def title(self) -> str:
@@ -238,7 +241,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """One domain as libvirt on its host shows it; ``record`` is ``None`` for what Racksalt did not make."""
+    """One domain as libvirt on its host shows it; ``record`` is ``None`` for what Racksalt did not make.
+
+    On the master, ``record`` is one that counts, and ``unproven`` one that does not: unsigned, or of something else.
+    """
 
     uuid: Uuid
     name: str
@@ -247,10 +253,20 @@ class Domain:
     memory_mib: Count
     disk_gib: Count
     record: Record | None = None
+    unproven: Record | None = None
 
     @property
     def room(self) -> Room:
         return Room(self.vcpus, self.memory_mib, self.disk_gib)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest line of a master's audit: its number, from 1 on, and its hash, which stands for all lines before."""
+
+    count: Count
+    sha256: Sha256
+    master: Annotated[str, Holds(lambda text: len(text) <= 255 and text.isprintable(), "a master's id")] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +278,8 @@ class HostReport:
     domains: tuple[Domain, ...] = ()
     hypervisor: str = ""
     read_at: float = 0.0
+    #: The newest that each master told this host.
+    audit_heads: tuple[Head, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +295,12 @@ class Claim:
     """Room, a name and addresses held for a VM that is being made on ``record.host``.
 
     ``settled_at`` is set when the host confirmed it: readers whose look at the host began earlier
-    still have to count it.
+    still have to count it. ``ending`` says that it failed, and that its host has still to confirm that nothing is left.
+    ``adopts`` is for a VM that was there before: nothing of it is ever removed.
     """
 
     record: Record
     deadline: float
     settled_at: float | None = None
+    ending: bool = False
+    adopts: bool = False

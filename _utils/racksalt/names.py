@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import re
 import uuid
 from typing import Annotated
 
-from racksalt.shape import Holds, Matches, Range
+from racksalt.shape import Holds, Items, Matches, Range
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
@@ -32,10 +33,19 @@ UserName = Annotated[str, Matches(r"[a-z0-9]([a-z0-9._-]{0,30}[a-z0-9])?", "a us
 ShellUser = Annotated[str, Matches(r"[a-z_][a-z0-9_-]{0,40}\*?", "a shell user like root or sudo_*")]
 
 Tag = Annotated[str, Matches(r"[a-z0-9]([a-z0-9_.:=-]{0,61}[a-z0-9])?", "a tag like role=web")]
+#: A VM's tags.
+Tags = Annotated[tuple[Tag, ...], Items(64, once=True)]
 LabelKey = Annotated[str, Matches(r"[a-z0-9]([a-z0-9_./-]{0,61}[a-z0-9])?", "a label key like zone")]
 LabelValue = Annotated[str, Matches(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", "a label value")]
 Sha256 = Annotated[str, Matches(r"[0-9a-f]{64}", "a SHA-256 in hex")]
+#: The rack's signature on a record: the key's number, and an HMAC-SHA256 in hex.
+SIGNATURE = r"[1-9][0-9]{0,5}:[0-9a-f]{64}"
+Signature = Annotated[str, Matches(SIGNATURE, "a signature like 1:5f0c…")]
 Uuid = Annotated[str, Matches(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "a UUID in lower case")]
+
+_BASE64 = r"[A-Za-z0-9+/]{16,}={0,2}"
+#: What only one host can read: a wrapped key, a nonce, and the text under that key.
+Sealed = Annotated[str, Matches(rf"{_BASE64}\.{_BASE64}\.{_BASE64}", "a sealed text")]
 
 
 def _is_printable(text: str) -> bool:
@@ -108,6 +118,23 @@ Count = Annotated[int, Range(0, 10**9)]
 #: Whole seconds since the epoch.
 When = Annotated[int, Range(0, 10**11)]
 
+
+def _is_moment(text: str) -> bool:
+    try:
+        return 1970 <= datetime.datetime.fromisoformat(text).year < 5000
+    except ValueError:
+        return False
+
+
+#: A time as people write it; in UTC where it names no zone.
+Moment = Annotated[str, Holds(_is_moment, "a time like 2026-11-21 or 2026-11-21T08:30:00Z")]
+
+#: Salt's id of a job. A shell makes a number of it.
+JobId = (
+    Annotated[str, Matches(r"[0-9]{20}(_[0-9]{1,10})?", "a job's id: 20 digits")]
+    | Annotated[int, Range(10**19, 10**20)]
+)
+
 #: One line of an authorized_keys file, without options.
 SshKey = Annotated[
     str,
@@ -117,3 +144,6 @@ SshKey = Annotated[
         "a public key like 'ssh-ed25519 AAAA… name'",
     ),
 ]
+
+#: The keys of a new VM.
+SshKeys = Annotated[tuple[SshKey, ...], Items(64)]

@@ -7,8 +7,8 @@ OpenStack's placement, and never more than the operator's cap.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from racksalt.model import Domain, HostConfig, HostReport, Labels, Record, Room, RoomPolicy
@@ -73,20 +73,23 @@ def taken_by(rooms: Iterable[Room], policy: RoomPolicy) -> Room:
     return Room(vcpus, memory_mib, disk_gib)
 
 
-def load_of(
-    config: HostConfig, report: HostReport | None, *, answers: bool, in_flight: Sequence[Record] = ()
-) -> HostLoad:
-    """A host's load: every domain on it, running or not, foreign ones too, and what is on its way."""
+def load_of(config: HostConfig, report: HostReport | None, *, answers: bool) -> HostLoad:
+    """A host's load: every domain on it, running or not, foreign ones too."""
     domains: tuple[Domain, ...] = report.domains if report else ()
-    records = [domain.record for domain in domains if domain.record] + list(in_flight)
-    rooms = [domain.room for domain in domains] + [record.room for record in in_flight]
     return HostLoad(
         config,
         answers,
         capacity(report.total, config.room) if report else Room(),
-        taken_by(rooms, config.room),
-        frozenset((record.tenant, record.anti_affinity) for record in records if record.anti_affinity),
+        taken_by((domain.room for domain in domains), config.room),
+        _groups(domain.record for domain in domains if domain.record),
     )
+
+
+def with_coming(load: HostLoad, records: Collection[Record], *, there: Container[str] = ()) -> HostLoad:
+    """The load with VMs that are on their way; of those that are ``there`` already, by UUID, only the group is new."""
+    rooms = (record.room for record in records if record.uuid not in there)
+    used = load.used + taken_by(rooms, load.config.room)
+    return replace(load, used=used, groups=load.groups | _groups(records))
 
 
 def verdicts(wish: Wish, load: HostLoad) -> list[Verdict]:
@@ -161,6 +164,10 @@ def count_by_rule(explained: Mapping[str, Sequence[Verdict]]) -> dict[str, int]:
     """How many hosts each rule refuses: all that a tenant may know of the rack."""
     counted = Counter(verdict.rule for _, verdict in refusals(explained))
     return {rule: counted[rule] for rule in RULES if counted[rule]}
+
+
+def _groups(records: Iterable[Record]) -> frozenset[tuple[str, str]]:
+    return frozenset((record.tenant, record.anti_affinity) for record in records if record.anti_affinity)
 
 
 def _share(total: int, reserve: int, ratio: float) -> int:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from racksalt.audit import Entry
+from racksalt.audit_check import Raw
 from racksalt.errors import RacksaltError
-from racksalt.model import Claim, HostReport, Look, Nic
+from racksalt.job_trail import Kept, Running
+from racksalt.model import Claim, Head, HostReport, Look, Nic
+from racksalt.record_proof import Ring
 from racksalt.shape import Path
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -45,6 +51,12 @@ class SourceFolder(Protocol):
 
 class RackFiles(SourceFolder, Protocol):
     """The folder of the rack's files, read and changed."""
+
+    def once(self, names: Collection[str], parse: Callable[[SourceFolder], T]) -> T:
+        """What ``parse`` makes of these files; its value of before, where none of them has changed since.
+
+        Nobody may change the value.
+        """
 
     def locked(self) -> AbstractContextManager[None]: ...
 
@@ -119,14 +131,55 @@ class HostLock(Protocol):
     def __call__(self) -> AbstractContextManager[None]: ...
 
 
+class HostKey(Protocol):
+    """The key that proves this host to its master; only this host has it."""
+
+    def sign(self, data: bytes) -> str: ...
+
+    def unseal(self, sealed: str, *, context: str) -> str:
+        """What was sealed for this host in this context; anything else is ``Refused``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """A host that did not answer; it may be off, cut off, or slow, and what it did is not known."""
+    """A host that did not answer; it may be off, cut off, or slow, and what it did is not known.
+
+    ``unproved`` says what came under its name without its signature, which proves nothing: mostly why its minion
+    could not call the function. It is for the operator to read, and never for a decision.
+    """
 
     waited_s: float
+    unproved: str = ""
+    #: Whether it said to the last that it is still at it.
+    at_work: bool = False
+
+    @property
+    def told(self) -> str:
+        """One line for the operator."""
+        if self.at_work:
+            return f"still at it after {self.waited_s} s"
+        if self.unproved:
+            return f"gave no answer that it signed in {self.waited_s} s; {self.unproved}"
+        return f"silent for {self.waited_s} s"
 
 
 Answer = Any | RacksaltError | Silent
+
+
+class Bus(Protocol):
+    """Salt's bus as it is: whoever has an accepted key may return anything in anybody's name."""
+
+    def new_job(self) -> str:
+        """A job's name that nobody has had, or can guess."""
+
+    def publish(self, hosts: Sequence[str], function: str, arguments: Sequence[Any], *, job: str) -> Collection[str]:
+        """One job for these hosts; those whose minion is known. Raises ``Unavailable``."""
+
+    def next_return(self, job: str, *, wait_s: float) -> tuple[str, Any] | None:
+        """The next return of the job, with the name it came under; ``None`` when the time is over."""
+
+    def kept_returns(self, job: str) -> Mapping[str, Any]:
+        """The first return that came under each name, also when nobody listened."""
 
 
 class Fleet(Protocol):
@@ -135,7 +188,13 @@ class Fleet(Protocol):
     def ask(
         self, hosts: Sequence[str], function: str, request: Mapping[str, Any], *, timeout_s: float
     ) -> dict[str, Answer]:
-        """One call to each host; each answers with plain data, an error, or not at all."""
+        """One call to each host; each answers with plain data, an error, or not at all.
+
+        Only what a host has signed is an answer, its error too.
+        """
+
+    def seal(self, host: str, text: str, *, context: str) -> str:
+        """A text that only ``host`` can read, in this context only. Raises ``Unavailable`` without its key."""
 
 
 class Claims(Protocol):
@@ -154,6 +213,74 @@ class Claims(Protocol):
     def remove(self, uuid: str) -> None: ...
 
 
+class Audit(Protocol):
+    """The chain of lines of this master; durable, one writer."""
+
+    def append(self, entry: Entry) -> Head:
+        """Write a line; the head with it. Raises ``Unavailable``, and then there is none."""
+
+    def head(self) -> Head | None:
+        """The newest line; ``None`` before the first."""
+
+    def lines(self) -> Iterator[Raw]:
+        """All lines of now, the oldest first, as they stand there."""
+
+    def newest(self, *, since: float = 0.0) -> Iterator[bytes]:
+        """The lines from the newest on, at least those from ``since`` on."""
+
+
+class Jobs(Protocol):
+    """What Salt knows of the runner calls of this rack on this master, and their processes."""
+
+    @property
+    def keeps_s(self) -> float:
+        """How long Salt keeps what a job answered."""
+
+    def running(self) -> list[Running]:
+        """Jobs with a process; also those whose process was killed."""
+
+    def newest(self) -> Iterator[Kept]:
+        """Jobs that ended, without what they answered, the last first."""
+
+    def read(self, job: str) -> Kept | None:
+        """What is kept of a job that ended."""
+
+    def stop(self, job: str) -> bool:
+        """Ask a job's process to end; whether there is one."""
+
+
+class SaltAcl(Protocol):
+    """What Salt itself makes of the master's configuration: the one that this process was started with."""
+
+    def functions(self) -> Mapping[str, Collection[str]]:
+        """All functions that Salt knows here, by kind: ``runner``, ``wheel``, ``local``."""
+
+    def settings(self) -> Mapping[str, Any]:
+        """The settings that decide who may call what."""
+
+    def entries(self, login: str, groups: Sequence[str]) -> list[Any]:
+        """The entries of ``external_auth`` that Salt applies to a login in these groups."""
+
+    def admits(self, entries: Sequence[Any], kind: str, fun: str) -> bool:
+        """Whether Salt's own checker lets a login with these entries call a function of this kind."""
+
+    def file_of(self, key: str) -> str:
+        """Where ``key`` is set, for people."""
+
+
+class KeyRing(Protocol):
+    """The keys that sign the rack's records; only their making and their rotation write them."""
+
+    def read(self) -> Ring:
+        """Every key; raises ``Unavailable`` (``rack_key_missing``) where there is none, or a damaged one."""
+
+    def add(self) -> Ring:
+        """Make the next key; the ring with it."""
+
+    def keep_only(self, number: int) -> list[int]:
+        """Remove every older key for good; the numbers of those that went."""
+
+
 class LastKnown(Protocol):
     """The last look at the hosts, and the last report of each: a cache, which anyone may delete."""
 
@@ -167,5 +294,8 @@ class LastKnown(Protocol):
     def read(self) -> dict[str, HostReport]: ...
 
     def read_one(self, host: str) -> HostReport | None: ...
+
+    def clear(self, *, keep: Collection[str]) -> None:
+        """Drop the last look, and every report but those of the hosts in ``keep``."""
 
     def write(self, report: HostReport) -> None: ...

@@ -20,6 +20,14 @@ class Usage:
     memory_mib: int = 0
     disk_gib: int = 0
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.vms + other.vms,
+            self.vcpus + other.vcpus,
+            self.memory_mib + other.memory_mib,
+            self.disk_gib + other.disk_gib,
+        )
+
 
 def usage(records: Iterable[Record]) -> Usage:
     """The sum over these VMs."""

@@ -1,15 +1,24 @@
-"""One runner call from what came in to plain data: who is calling, what is asked, and the act."""
+"""One runner call from what came in to plain data: who is calling, what is asked, and the act between its two lines
+in the audit."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from racksalt import access, shape
+from racksalt import access, audit, job_trail, shape
+from racksalt.access import Caller
+from racksalt.audit import Act
+from racksalt.errors import Cancelled, Denied, NotFound, RacksaltError, Unavailable
 from racksalt.rack import Rack
-from racksalt.rack_calls import CALLS
+from racksalt.rack_calls import CALLS, RackCall
+from racksalt.rack_requests import CreateVm
+from racksalt.settings import Settings
 from racksalt.shape import Problem
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +37,38 @@ class Came:
 
 
 def carry_out(rack: Rack, came: Came) -> Any:
-    """The answer as plain data; every refusal is raised."""
+    """The answer as plain data; every refusal is raised.
+
+    A change stands between an intent and an outcome in the audit, and without the first there is none. Of what only
+    reads, a refusal is told there, as it may be somebody trying doors.
+    """
     call = CALLS[came.fun]
-    current = rack.settings()
-    caller = access.identify(came.user, current)
-    if call.who == "operator":
-        access.require_operator(caller)
-    asked: Any = shape.parse(call.request, given(came.arguments, call.preset))
-    if call.acts(asked):
-        rack.require_writer(current)
-    return shape.plain(call.run(rack, caller, asked, current))
+    act = Act(came.user, came.fun, came.address, came.job, None, _object(came), came.arguments)
+    try:
+        current = rack.settings()
+        caller = access.identify(came.user, current)
+        asked = _asked(rack, call, came, caller, current)
+        act = replace(act, tenant=_tenant(caller, asked))
+        if not call.acts(asked):
+            return shape.plain(call.run(rack, caller, asked, current))
+    except RacksaltError as error:
+        if call.changes or isinstance(error, (Denied, NotFound)):
+            _note(rack, audit.refused(act, error.code))
+        raise
+    rack.audit.append(audit.intent(act))
+    result, answer = "cut off", None
+    try:
+        done = shape.plain(call.run(rack, caller, asked, current))
+        result, answer = "done", audit.digest(done)
+    except RacksaltError as error:
+        result = error.code
+        raise
+    except Cancelled:
+        result = "job_cancelled"
+        raise
+    finally:
+        _note(rack, audit.outcome(act, result, answer=answer))
+    return done
 
 
 def given(arguments: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,3 +78,41 @@ def given(arguments: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, 
     allowed = " | ".join(known)
     shape.refuse([Problem((key[:80],), "an unknown key", allowed) for key in unknown])
     return {key: value for key, value in known.items() if value is not None} | dict(preset)
+
+
+def _asked(rack: Rack, call: RackCall, came: Came, caller: Caller, current: Settings) -> Any:
+    if call.who == "operator":
+        access.require_operator(caller)
+    asked: Any = shape.parse(call.request, given(came.arguments, call.preset))
+    if not call.acts(asked):
+        return asked
+    rack.require_writer(current)
+    return _findable(asked, came.job)
+
+
+def _findable(asked: Any, job: str) -> Any:
+    """A create without a request id gets one of its job: should its runner be killed, what it made is found by it."""
+    if isinstance(asked, CreateVm) and asked.request_id is None and job:
+        return replace(asked, request_id=job_trail.request_id_of(job))
+    return asked
+
+
+def _object(came: Came) -> str | None:
+    name = came.arguments.get("name")
+    return name[:200] if isinstance(name, str) else None
+
+
+def _tenant(caller: Caller, asked: Any) -> str | None:
+    """The tenant that a call speaks of; no proof that it is the caller's."""
+    name = getattr(asked, "name", None) or ""
+    named = name.partition("/")[0] if "/" in name else getattr(asked, "tenant", None)
+    only = next(iter(caller.roles)) if len(caller.roles) == 1 else None
+    return named or only
+
+
+def _note(rack: Rack, entry: audit.Entry) -> None:
+    """What has been decided already stands, also where it cannot be written down."""
+    try:
+        rack.audit.append(entry)
+    except Unavailable as error:
+        log.error("not in the audit: %s: %s", entry.kind, error.detail)

@@ -13,7 +13,11 @@ from typing import Any, Literal
 from racksalt import rack_requests as asks
 from racksalt.access import Caller
 from racksalt.rack import Rack
+from racksalt.rack_adopt import RackAdopt
+from racksalt.rack_audits import RackAudits
 from racksalt.rack_hosts import RackHosts
+from racksalt.rack_jobs import RackJobs
+from racksalt.rack_keys import RackKeys
 from racksalt.rack_tenants import RackTenants
 from racksalt.rack_vms import RackVms
 from racksalt.settings import Settings
@@ -55,15 +59,39 @@ def _switch(*, enabled: bool) -> RackCall:
     )
 
 
+def _check_acl(rack: Rack, _: Caller, asked: Any, settings: Settings) -> Any:
+    """What proves this whole table needs it, and so comes after it."""
+    from racksalt.rack_acl_check import RackAclCheck
+
+    return RackAclCheck(rack).check(asked, settings)
+
+
 CALLS: Mapping[str, RackCall] = {
+    "rack_audit.list": RackCall(asks.ListAudit, lambda rack, _, asked, __: RackAudits(rack).list(asked)),
+    "rack_audit.verify": RackCall(asks.NoArguments, lambda rack, _, __, settings: RackAudits(rack).verify(settings)),
     "rack_host.disable": _switch(enabled=False),
     "rack_host.enable": _switch(enabled=True),
     "rack_host.find": RackCall(
         asks.FindHosts, lambda rack, _, asked, settings: VmCreate(rack).find_hosts(asked, settings)
     ),
+    "rack_host.inventory": RackCall(
+        asks.NoArguments, lambda rack, _, __, settings: RackHosts(rack).inventory(settings)
+    ),
     "rack_host.list": RackCall(asks.NoArguments, lambda rack, _, __, settings: RackHosts(rack).list(settings)),
+    "rack_host.rebuild_inventory": RackCall(
+        asks.NoArguments, lambda rack, _, __, settings: RackHosts(rack).rebuild_inventory(settings), changes=True
+    ),
+    "rack_host.rotate_key": RackCall(
+        asks.RotateKey, lambda rack, _, asked, settings: RackKeys(rack).rotate(asked, settings), changes=True
+    ),
     "rack_host.show": RackCall(asks.NamedHost, lambda rack, _, asked, settings: RackHosts(rack).show(asked, settings)),
     "rack_host.status": RackCall(asks.NoArguments, lambda rack, _, __, settings: RackHosts(rack).status(settings)),
+    "rack_job.cancel": RackCall(
+        asks.CancelJob, lambda rack, *call: RackJobs(rack).cancel(*call), "tenant", changes=True
+    ),
+    "rack_job.list": RackCall(asks.ListJobs, lambda rack, *call: RackJobs(rack).list(*call), "tenant"),
+    "rack_job.show": RackCall(asks.ShowJob, lambda rack, *call: RackJobs(rack).show(*call), "tenant"),
+    "rack_tenant.acl_check": RackCall(asks.CheckAcl, _check_acl),
     "rack_tenant.create": RackCall(
         asks.CreateTenant, lambda rack, *call: RackTenants(rack).create(*call), changes=True
     ),
@@ -75,6 +103,9 @@ CALLS: Mapping[str, RackCall] = {
     ),
     "rack_tenant.show": RackCall(asks.OneTenant, lambda rack, *call: RackTenants(rack).show(*call), "tenant"),
     "rack_tenant.usage": RackCall(asks.OneTenant, lambda rack, *call: RackTenants(rack).usage(*call), "tenant"),
+    "rack_vm.adopt": RackCall(
+        asks.AdoptVm, lambda rack, _, asked, settings: RackAdopt(rack).adopt(asked, settings), changes=True
+    ),
     "rack_vm.create": RackCall(asks.CreateVm, lambda rack, *call: VmCreate(rack).create(*call), "tenant", changes=True),
     "rack_vm.delete": _verb("delete"),
     "rack_vm.list": RackCall(asks.ListVms, lambda rack, *call: RackVms(rack).list(*call), "tenant"),

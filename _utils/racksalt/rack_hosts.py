@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from racksalt import shape
+from racksalt import inventory_json, shape
 from racksalt.errors import NotFound
-from racksalt.inventory import HostView, Inventory, for_operator
-from racksalt.model import Domain
+from racksalt.inventory import HostView, domains_of, for_operator
+from racksalt.placement import HostLoad
 from racksalt.rack import Rack, silent_hosts
 from racksalt.rack_requests import NamedHost, SwitchHost
 from racksalt.settings import Settings, load
@@ -23,20 +24,25 @@ class RackHosts:
     def list(self, settings: Settings) -> dict[str, Any]:
         """Each host in one line: whether it answers and takes VMs, and how full it is."""
         seen = self.rack.inventory(settings)
-        return {"hosts": [_line(view, seen) for view in seen.hosts.values()]}
+        vms = Counter(vm.record.host for vm in seen.vms())
+        lines = zip(seen.hosts.items(), seen.loads(), strict=True)
+        return {"hosts": [_line(view, load, vms[name]) for (name, view), load in lines]}
 
     def show(self, asked: NamedHost, settings: Settings) -> dict[str, Any]:
         """One host with its labels, its rules for room, and its VMs."""
         _known(asked.name, settings)
         seen = self.rack.inventory(settings)
         view = seen.hosts[asked.name]
+        load = next(load for load in seen.loads() if load.config.name == asked.name)
+        vms = [vm for vm in seen.vms() if vm.record.host == asked.name]
         return {
-            **_line(view, seen),
+            **_line(view, load, len(vms)),
             "labels": dict(view.config.labels),
             "accelerator": view.config.accelerator,
             "policy": shape.plain(view.config.room),
-            "vms": [for_operator(vm) for vm in seen.vms() if vm.record.host == asked.name],
-            "foreign": [domain.name for domain in _domains(view) if domain.record is None],
+            "vms": [for_operator(vm) for vm in vms],
+            "unsigned": _unsigned(view),
+            "foreign": [one.name for one in domains_of(view) if one.record is None and one.unproven is None],
         }
 
     def status(self, settings: Settings) -> dict[str, Any]:
@@ -52,7 +58,28 @@ class RackHosts:
             "disabled_hosts": {c.name: c.reason for c in settings.hosts.values() if not c.enabled},
             "vms_by_state": dict(sorted(states.items())),
             "claims_in_flight": [record.title for record in seen.in_flight()],
+            "unsigned": [one for view in seen.hosts.values() for one in _unsigned(view)],
+            "twice": [
+                {"uuid": uuid, "vm": seen.index.vms[uuid].record.title, "hosts": list(hosts)}
+                for uuid, hosts in seen.index.twice.items()
+            ],
         }
+
+    def inventory(self, settings: Settings) -> dict[str, Any]:
+        """The rack as one value, with its fingerprint, and the hosts that it has from their last report."""
+        seen = self.rack.inventory(settings)
+        return {**inventory_json.told(seen), "silent_hosts": silent_hosts(seen)}
+
+    def rebuild_inventory(self, settings: Settings) -> dict[str, Any]:
+        """Drop what is kept of the hosts' reports, and read them all anew.
+
+        The last report of a host that does not answer is not dropped: it is all that is known of what that host holds.
+        """
+        silent = silent_hosts(self.rack.inventory(settings))
+        self.rack.last_known.clear(keep=silent)
+        seen = self.rack.inventory(settings)
+        fingerprint = inventory_json.told(seen)["sha256"]
+        return {"changed": True, "sha256": fingerprint, "hosts": len(seen.hosts), "not_read": silent_hosts(seen)}
 
     def switch(self, asked: SwitchHost, settings: Settings, *, enabled: bool) -> dict[str, Any]:
         """Write ``enabled`` and the reason into ``hosts.yaml``; VMs on the host go on."""
@@ -80,15 +107,14 @@ class RackHosts:
             self.rack.files.change("hosts.yaml", edit, load)
 
 
-def _line(view: HostView, seen: Inventory) -> dict[str, Any]:
-    load = next(load for load in seen.loads() if load.config.name == view.config.name)
+def _line(view: HostView, load: HostLoad, vms: int) -> dict[str, Any]:
     return {
         "name": view.config.name,
         "answers": view.answers,
         "error": view.error,
         "enabled": view.config.enabled,
         "reason": view.config.reason,
-        "vms": sum(1 for vm in seen.vms() if vm.record.host == view.config.name),
+        "vms": vms,
         "capacity": shape.plain(load.capacity),
         "used": shape.plain(load.used),
         "left": shape.plain(load.capacity - load.used),
@@ -96,8 +122,13 @@ def _line(view: HostView, seen: Inventory) -> dict[str, Any]:
     }
 
 
-def _domains(view: HostView) -> tuple[Domain, ...]:
-    return view.report.domains if view.report else ()
+def _unsigned(view: HostView) -> list[dict[str, Any]]:
+    """The domains whose record does not count: unsigned, wrongly signed, or of another rack, host or domain."""
+    return [
+        {"host": view.config.name, "uuid": domain.uuid, "vm": domain.unproven.title}
+        for domain in domains_of(view)
+        if domain.unproven is not None
+    ]
 
 
 def _known(name: str, settings: Settings) -> Any:

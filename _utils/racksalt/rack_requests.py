@@ -6,10 +6,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from racksalt import audit
 from racksalt.host_requests import Ladder, Verb
+from racksalt.job_trail import JobState
 from racksalt.model import Labels, State
-from racksalt.names import DottedName, Limit, Mac, Name, Note, SshKey, Tag, UserData, Uuid
-from racksalt.shape import Holds, Matches
+from racksalt.names import (
+    DottedName,
+    JobId,
+    Limit,
+    Mac,
+    Moment,
+    Name,
+    Note,
+    SshKeys,
+    Tag,
+    Tags,
+    UserData,
+    UserName,
+    Uuid,
+    When,
+)
+from racksalt.shape import Holds, Matches, Range
 
 #: ``name``, ``tenant/name`` or a UUID.
 VmReference = Annotated[
@@ -36,10 +53,10 @@ class CreateVm:
     host: Name | None = None
     labels: Labels = field(default_factory=dict)
     anti_affinity: Name | None = None
-    tags: tuple[Tag, ...] = ()
+    tags: Tags = ()
     note: Note = ""
     protected: bool = False
-    ssh_keys: tuple[SshKey, ...] = ()
+    ssh_keys: SshKeys = ()
     user_data: UserData | None = None
     start: bool = True
     request_id: Uuid | None = None
@@ -56,7 +73,7 @@ class ActOnVm:
     hard: bool = False
     ladder: Ladder = field(default_factory=Ladder)
     note: Note | None = None
-    tags: tuple[Tag, ...] | None = None
+    tags: Tags | None = None
     protected: bool | None = None
     test: bool = False
 
@@ -112,6 +129,13 @@ class FindHosts:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckAcl:
+    """The fences of one login, or of all."""
+
+    login: UserName | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ListTenants:
     """Reading them changes nothing, so ``test`` makes no difference."""
 
@@ -149,3 +173,60 @@ class SetQuota:
     @property
     def only_reads(self) -> bool:
         return (self.vms, self.vcpus, self.memory_mib, self.disk_gib) == (None, None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptVm:
+    """Sign a VM whose record does not count; ``tenant`` and ``name`` are what the caller takes it for."""
+
+    uuid: Uuid | None = None
+    host: Name | None = None
+    tenant: Name | None = None
+    name: Name | None = None
+    all: bool = False
+    test: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RotateKey:
+    """Sign every record with a new key."""
+
+    test: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListAudit:
+    """The newest lines of the audit that match all that is given."""
+
+    user: NamePart | None = None
+    tenant: Name | None = None
+    fun: NamePart | None = None
+    kind: audit.Kind | None = None
+    since: Moment | When | None = None
+    job: JobId | None = None
+    limit: Annotated[int, Range(1, 10000)] = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ListJobs:
+    """The newest jobs that match all that is given; ``user`` is for operators."""
+
+    user: NamePart | None = None
+    fun: NamePart | None = None
+    state: JobState | None = None
+    limit: Annotated[int, Range(1, 1000)] = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ShowJob:
+    """One job."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    """End one job."""
+
+    job: JobId
+    test: bool = False

@@ -19,7 +19,8 @@ from racksalt.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_QUICK_S = 30.0
+#: A host waits up to a minute for its own lock.
+_QUICK_S = 75.0
 _LONGEST_LADDER_S = 180
 #: libvirt waits so long for a guest agent, whatever the rung says.
 _AGENT_S = 60.0
@@ -64,7 +65,8 @@ class RackVms:
         arguments = {"request": shape.plain(request), "test": asked.test}
         answer = self.rack.fleet.ask([host], "rack_vm.act", arguments, timeout_s=_patience(asked))[host]
         if isinstance(answer, Silent):
-            raise _host_silent(caller, host, "what it did is not known")
+            known = "it is still at it" if answer.at_work else "what it did is not known"
+            raise _host_silent(caller, host, known)
         if isinstance(answer, RacksaltError):
             raise for_caller(caller, answer, host, asked.name)
         if asked.verb == "delete" and not asked.test:

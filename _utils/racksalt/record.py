@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from xml.etree import ElementTree
 
 from racksalt.errors import BadInput
 from racksalt.model import Record
+from racksalt.names import SIGNATURE
 from racksalt.shape import parse
 
 #: The XML namespace of the record, and the prefix that libvirt shows.
 NAMESPACE = "urn:racksalt:vm:1"
 PREFIX = "racksalt"
 
-_TEXTS = ("rack", "uuid", "tenant", "name", "host", "flavor", "image", "anti_affinity", "request_id")
+_TEXTS = ("rack", "uuid", "tenant", "name", "host", "flavor", "image", "anti_affinity", "request_id", "signature")
 _NUMBERS = ("created_at", "vcpus", "memory_mib", "disk_gib", "generation")
 
 ElementTree.register_namespace(PREFIX, NAMESPACE)
@@ -53,8 +55,13 @@ def from_domain(domain: ElementTree.Element) -> Record | None:
 
 
 def from_element(element: ElementTree.Element) -> Record:
-    """The record in a ``vm`` element; raises :class:`BadInput` where a value is not allowed."""
+    """The record in a ``vm`` element; raises :class:`BadInput` where a value is not allowed.
+
+    What cannot be a signature is none: the record is then an unsigned one, that can be signed anew.
+    """
     data: dict[str, Any] = {key: element.get(key) for key in _TEXTS if element.get(key) is not None}
+    if not re.fullmatch(SIGNATURE, data.get("signature", "")):
+        data.pop("signature", None)
     data |= {key: int(element.get(key) or "0") for key in _NUMBERS if element.get(key) is not None}
     data["protected"] = element.get("protected") == "yes"
     data["nics"] = [dict(nic.attrib) for nic in element.findall(_tag("nic"))]

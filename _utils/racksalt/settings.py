@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_type_hints
 from racksalt.errors import BadInput
 from racksalt.model import Flavor, HostConfig, Image, Network, Profile, Quota, RoomPolicy, Tenant, User
 from racksalt.names import DottedName, Name, ShellUser, UserName
-from racksalt.ports import SourceFile, SourceFolder
+from racksalt.ports import RackFiles, SourceFile, SourceFolder
 from racksalt.shape import Path, Problem, read, shown
 
 T = TypeVar("T")
@@ -122,6 +122,11 @@ def load(folder: SourceFolder) -> Settings:
         mistakes.extend(_located(files[name], problems))
     _refuse(mistakes)
     return settings
+
+
+def current(files: RackFiles) -> Settings:
+    """The settings of the files as they are now, parsed only where a file has changed since; as :func:`load`."""
+    return files.once(tuple(FILES), load)
 
 
 def network_of(settings: Settings, name: str | None) -> Network:

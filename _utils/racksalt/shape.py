@@ -1,8 +1,8 @@
 """Plain data (from YAML, JSON or the bus) into frozen dataclasses, once, at the edge.
 
 The dataclass is the schema: its field types say what is allowed. Supported are ``str``, ``int``, ``float``,
-``bool``, ``Literal``, ``X | None``, ``tuple[X, ...]``, ``Mapping[K, X]`` and other dataclasses, each with
-rules in ``Annotated``. In a mapping to a dataclass with a ``name`` field, the key is the name.
+``bool``, ``Literal``, ``X | None``, unions of scalars, ``tuple[X, ...]``, ``Mapping[K, X]`` and other dataclasses,
+each with rules in ``Annotated``. In a mapping to a dataclass with a ``name`` field, the key is the name.
 
 Standard library only, as the hosts use it too.
 """
@@ -22,6 +22,10 @@ T = TypeVar("T")
 Path = tuple[str | int, ...]
 
 
+#: No message repeats what was given here: it ends up in logs and in job caches.
+SECRETS = frozenset({"user_data", "ssh_keys"})
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
     """One thing wrong: where, what was found, what is allowed."""
@@ -29,6 +33,10 @@ class Problem:
     path: Path
     found: str
     allowed: str
+
+    def __post_init__(self) -> None:
+        if SECRETS.intersection(self.path):
+            object.__setattr__(self, "found", "what is not repeated here")
 
     def __str__(self) -> str:
         return f"{dotted(self.path)}: found {self.found}, allowed: {self.allowed}"
@@ -72,6 +80,30 @@ class Holds:
 
     def broken_by(self, value: Any) -> bool:
         return not self.test(value)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Items:
+    """The list or mapping has at most ``most`` items; with ``once``, none of a list twice."""
+
+    most: int
+    once: bool = False
+
+    @property
+    def says(self) -> str:
+        return f"at most {self.most}" + (", each once" if self.once else "")
+
+    def broken_by(self, value: Any) -> bool:
+        return len(value) > self.most or bool(self.once and self._repeated(value))
+
+    def found(self, value: Any) -> str:
+        """What breaks the rule."""
+        if len(value) > self.most:
+            return f"{len(value)} of them"
+        return f"{shown(self._repeated(value)[0])} twice"
+
+    def _repeated(self, value: Any) -> list[Any]:
+        return [item for index, item in enumerate(value) if item in value[:index]]
 
 
 def dotted(path: Path) -> str:
@@ -142,24 +174,44 @@ def _read_ruled(kind: Any, data: Any, path: Path, problems: list[Problem]) -> An
         return None
     for rule in rules:
         if rule.broken_by(value):
-            problems.append(Problem(path, shown(data), rule.says))
+            found = rule.found(value) if isinstance(rule, Items) else shown(data)
+            problems.append(Problem(path, found, rule.says))
             return None
     return value
 
 
 def _read_union(kind: Any, data: Any, path: Path, problems: list[Problem]) -> Any:
-    """``X | None``, or several dataclasses told apart by their ``kind``."""
+    """``X | None``, one of several scalars, or several dataclasses told apart by their ``kind``."""
     if data is None and type(None) in get_args(kind):
         return None
     parts = [part for part in get_args(kind) if part is not type(None)]
     if len(parts) == 1:
         return read(parts[0], data, path, problems)
+    if all(_is_scalar(part) for part in parts):
+        return _read_either(parts, data, path, problems)
     by_kind = {get_args(_fields(part)["kind"][1])[0]: part for part in parts}
     found = data.get("kind") if isinstance(data, Mapping) else data
     if not isinstance(found, str) or found not in by_kind:
         problems.append(Problem((*path, "kind"), shown(found), " | ".join(by_kind)))
         return None
     return read(by_kind[found], data, path, problems)
+
+
+def _is_scalar(kind: Any) -> bool:
+    return (get_args(kind)[0] if get_origin(kind) is Annotated else kind) in _SCALARS
+
+
+def _read_either(kinds: list[Any], data: Any, path: Path, problems: list[Problem]) -> Any:
+    """The first kind that fits: a shell makes a number of what looks like one."""
+    refused: list[Problem] = []
+    for kind in kinds:
+        found: list[Problem] = []
+        value = read(kind, data, path, found)
+        if not found:
+            return value
+        refused += found
+    problems.append(Problem(path, shown(data), " | ".join(problem.allowed for problem in refused)))
+    return None
 
 
 def _read_choice(choices: tuple[Any, ...], data: Any, path: Path, problems: list[Problem]) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from racksalt.errors import Conflict
+from racksalt.errors import Conflict, Refused
 from racksalt.host_requests import Ladder
 from racksalt.ports import Clock, Hypervisor
 from racksalt.vm_verbs import DOWN
@@ -16,16 +16,17 @@ _LOOK_EVERY_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One way of asking, and how long the guest has to answer it."""
+    """One way of asking, and how long the guest has to answer it. A polite one may fail: a louder one follows."""
 
     name: str
     ask: Callable[[str], None]
     wait_s: float
+    polite: bool = True
 
 
 def rungs(hypervisor: Hypervisor, ladder: Ladder, *, hard: bool) -> list[Rung]:
     """ACPI power button, Ctrl-Alt-Del, guest agent, power cut; only the last one when ``hard``."""
-    power_cut = Rung("hard", hypervisor.destroy, 5.0)
+    power_cut = Rung("hard", hypervisor.destroy, 5.0, polite=False)
     if hard:
         return [power_cut]
     polite = [
@@ -40,6 +41,7 @@ def descend(hypervisor: Hypervisor, uuid: str, steps: list[Rung], clock: Clock) 
     """Ask rung by rung until the VM is stopped; tells each rung's result and seconds.
 
     A guest that ignores Ctrl-Alt-Del and one that reboots on it look alike from here: only ``stopped`` ends it.
+    A rung is ``unavailable`` where the VM cannot be asked so, ``failed`` where asking went wrong; the power cut raises.
     """
     told: list[dict[str, Any]] = []
     for rung in steps:
@@ -56,8 +58,12 @@ def _try(hypervisor: Hypervisor, uuid: str, rung: Rung, clock: Clock) -> str:
         return "stopped"
     try:
         rung.ask(uuid)
-    except Conflict:
-        return "stopped" if _is_down(hypervisor, uuid) else "unavailable"
+    except (Conflict, Refused) as error:
+        if _is_down(hypervisor, uuid):
+            return "stopped"
+        if not rung.polite:
+            raise
+        return "unavailable" if isinstance(error, Conflict) else "failed"
     until = clock.now() + rung.wait_s
     while not _is_down(hypervisor, uuid):
         if clock.now() >= until:

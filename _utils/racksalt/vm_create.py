@@ -7,53 +7,37 @@ claim moves to the next candidate. Whatever fails, the claim ends with what the 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from racksalt import access, ip_plan, placement, quota, shape
+from racksalt import ip_plan, placement, quota, record_proof, shape
 from racksalt.access import Caller
-from racksalt.errors import BadInput, Conflict, RacksaltError, Refused, Unavailable
-from racksalt.host_requests import CreateOnHost
+from racksalt.errors import Conflict, RacksaltError, Refused, Unavailable
+from racksalt.host_requests import CreateOnHost, Secrets, seal_context
 from racksalt.inventory import Inventory, Vm
-from racksalt.model import Claim, Flavor, HostReport, Image, Network, Nic, Record, Room
-from racksalt.names import is_uuid, new_uuid
+from racksalt.model import Claim, HostReport, Nic, Record, State
+from racksalt.names import new_uuid
 from racksalt.placement import HostLoad, Wish
 from racksalt.ports import Answer, Silent
 from racksalt.quota import Usage
-from racksalt.rack import CLAIM_S, READ_TIMEOUT_S, Rack
+from racksalt.rack import READ_TIMEOUT_S, Rack
+from racksalt.rack_claims import RackClaims
 from racksalt.rack_requests import CreateVm, FindHosts
 from racksalt.rack_vms import shown
-from racksalt.settings import Settings, network_of
+from racksalt.settings import Settings
+from racksalt.vm_order import Order, known, labels_of, resolve
 
 log = logging.getLogger(__name__)
 
+#: With these a host says that it has not begun.
+_NOTHING_DONE = ("no_room", "claim_expired", "name_in_use", "address_in_use")
 #: A create looks at so many hosts before it gives up.
 _MOST_TRIES = 5
 _CREATE_TIMEOUT_S = 150.0
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is asked, with every name looked up in the rack's files."""
-
-    tenant: str
-    name: str
-    flavor: Flavor
-    image: Image
-    network: Network
-    user_data: str | None
-    asked: CreateVm
-
-    @property
-    def room(self) -> Room:
-        return self.flavor.room
-
-    @property
-    def wish(self) -> Wish:
-        labels = {**self.flavor.labels, **self.asked.labels}
-        return Wish(self.tenant, self.room, labels, self.asked.anti_affinity, self.asked.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +49,15 @@ class VmCreate:
     def create(self, caller: Caller, asked: CreateVm, settings: Settings) -> dict[str, Any]:
         """Create and start a VM; with ``test`` only tell the plan.
 
-        A look at the hosts of a moment ago is enough to succeed, as claims tell what came since and the host checks
-        again; a refusal is told on a fresh one only.
+        A look at the hosts of a moment ago is enough to begin, as claims tell what came since and the host checks
+        again; anything but a new claim is told on a fresh one only.
         """
         order = resolve(caller, asked, settings, changes=True)
+        if asked.test:
+            return self._plan(caller, order, settings)
         recent = self.rack.recent_inventory(settings)
-        if recent is not None:
-            try:
-                return self._create(caller, order, settings, recent)
-            except RacksaltError as error:
-                if error.code == "host_silent":
-                    raise
-        return self._create(caller, order, settings, self.rack.inventory(settings))
-
-    def _create(self, caller: Caller, order: Order, settings: Settings, seen: Inventory) -> dict[str, Any]:
-        known = _same_request(order, seen)
-        if known:
-            return {"changed": False, "vm": shown(caller, known)}
-        if order.asked.test:
-            return _plan(caller, self._decide(caller, order, settings, seen, {}), order)
-        self.rack.tidy_claims(seen)
-        return self._make(caller, order, settings, seen)
+        held = self._claim_on(caller, order, settings, recent) if recent else None
+        return self._make(caller, order, settings, held or self._first_claim(caller, order, settings))
 
     def why_not(self, caller: Caller, asked: CreateVm, settings: Settings) -> dict[str, Any]:
         """Every host and every rule with numbers; a tenant learns counts by rule only."""
@@ -102,8 +74,8 @@ class VmCreate:
 
     def find_hosts(self, asked: FindHosts, settings: Settings) -> dict[str, Any]:
         """The hosts that could take a flavor, the first choice first; operators only."""
-        flavor = _known("flavor", asked.flavor, settings.flavors)
-        labels = {**flavor.labels, **asked.labels}
+        flavor = known("flavor", asked.flavor, settings.flavors)
+        labels = labels_of(flavor, asked.labels)
         wish = Wish(asked.tenant or "", flavor.room, labels, asked.anti_affinity)
         loads = self.rack.inventory(settings).loads()
         explained = placement.explain(wish, loads)
@@ -116,25 +88,50 @@ class VmCreate:
             },
         }
 
-    def _make(self, caller: Caller, order: Order, settings: Settings, seen: Inventory) -> dict[str, Any]:
-        claim: Claim | None = None
+    def _plan(self, caller: Caller, order: Order, settings: Settings) -> dict[str, Any]:
+        seen = self.rack.inventory(settings)
+        made = _same_request(order, seen)
+        if made:
+            return {"test": True, "changed": False, "vm": shown(caller, made)}
+        return _plan(caller, self._decide(caller, order, settings, seen, {}), order)
+
+    def _make(self, caller: Caller, order: Order, settings: Settings, held: Claim | Vm) -> dict[str, Any]:
+        """Let hosts try, one after the other, until one has made it; the claim is always on the one that tries."""
+        claims = RackClaims(self.rack)
         refused: dict[str, RacksaltError] = {}
-        while True:
-            claim = self._claim(caller, order, settings, seen, refused, claim)
-            host = claim.record.host
+        while isinstance(held, Claim):
+            claim = held
             answer = self._ask_host(claim, order, settings)
             if isinstance(answer, Silent) and not self._is_made(claim, started=order.asked.start):
                 raise _unconfirmed(caller, claim)
             if not isinstance(answer, RacksaltError):
-                self.rack.claims.write(replace(claim, settled_at=self.rack.clock.now()))
-                return {
-                    "changed": True,
-                    "vm": shown(caller, Vm(claim.record, "running" if order.asked.start else "stopped", True)),
-                }
-            refused[host] = answer
+                claims.settle(claim)
+                state: State = "running" if order.asked.start else "stopped"
+                return {"changed": True, "vm": shown(caller, Vm(claim.record, state, True))}
+            refused[claim.record.host] = answer
+            moved = answer.code in _NOTHING_DONE
+            if not moved and not claims.give_up(claim):
+                raise _unconfirmed(caller, claim)
             if len(refused) >= _MOST_TRIES:
                 self.rack.claims.remove(claim.record.uuid)
                 raise _failed(caller, refused)
+            seen = self.rack.inventory(settings)
+            held = self._claim(caller, order, settings, seen, refused, before=claim if moved else None)
+        return {"changed": False, "vm": shown(caller, held)}
+
+    def _first_claim(self, caller: Caller, order: Order, settings: Settings) -> Claim | Vm:
+        seen = self.rack.inventory(settings)
+        RackClaims(self.rack).tidy(seen)
+        return self._claim(caller, order, settings, seen)
+
+    def _claim_on(self, caller: Caller, order: Order, settings: Settings, recent: Inventory) -> Claim | None:
+        """A claim by a look of a moment ago; ``None`` where it takes a fresh one to know."""
+        try:
+            held = self._claim(caller, order, settings, recent)
+        except RacksaltError as error:
+            log.debug("%s on a recent look: %s", error.code, error.detail)
+            return None
+        return None if isinstance(held, Vm) else held
 
     def _claim(
         self,
@@ -142,36 +139,48 @@ class VmCreate:
         order: Order,
         settings: Settings,
         seen: Inventory,
-        refused: Mapping[str, RacksaltError],
-        before: Claim | None,
-    ) -> Claim:
-        """Decide under the lock and write it down; ``before`` is the claim that a host refused."""
+        refused: Mapping[str, RacksaltError] = MappingProxyType({}),
+        before: Claim | None = None,
+    ) -> Claim | Vm:
+        """Decide under the lock and write it down; ``before`` is the claim that a host refused.
+
+        A request that came before is the same create: its VM, or its claim while nobody knows yet.
+        """
+        claims = RackClaims(self.rack)
         with self.rack.claims.locked():
-            claims = self.rack.claims.certain()
+            held = self.rack.claims.certain()
             if before:
-                self.rack.claims.remove(before.record.uuid)
-                claims = [claim for claim in claims if claim.record.uuid != before.record.uuid]
-            now_seen = seen.with_claims(claims)
+                held = self._without(caller, before, held)
+            now_seen = seen.with_claims(held)
+            same = next((claim for claim in held if _is_same(order, claim.record) and claim.settled_at is None), None)
+            joined = _joinable(same) if same else None
+            made = _same_request(order, now_seen)
+            if made:
+                return made
+            if joined:
+                return claims.join(joined)
             record, _ = self._decide(caller, order, settings, now_seen, refused)
-            claim = Claim(record, self.rack.clock.now() + CLAIM_S)
-            self.rack.claims.write(claim)
-        return claim
+            return claims.hold(record_proof.sign(record, self.rack.ring.read()))
+
+    def _without(self, caller: Caller, before: Claim, held: Sequence[Claim]) -> list[Claim]:
+        """The claims without the one that moves; it may have been joined by the same request meanwhile."""
+        if before not in held:
+            raise _unconfirmed(caller, before)
+        self.rack.claims.remove(before.record.uuid)
+        return [claim for claim in held if claim != before]
 
     def _decide(
         self, caller: Caller, order: Order, settings: Settings, seen: Inventory, refused: Mapping[str, RacksaltError]
     ) -> tuple[Record, HostLoad]:
         """The new VM's record, with name, quota, address and host; pure but for its UUID and time."""
-        held = seen.records()
-        own = [record for record in held if record.tenant == order.tenant]
-        if any(record.name == order.name for record in own):
+        if seen.holder(order.tenant, order.name):
             title = f"{order.tenant}/{order.name}"
             raise Conflict("name_in_use", f"there is a VM {title} already; choose another name", vm=title)
         room = order.room
         asked = Usage(1, room.vcpus, room.memory_mib, room.disk_gib)
-        quota.check(settings.tenants[order.tenant], quota.usage(own), asked)
+        quota.check(settings.tenants[order.tenant], seen.usage(order.tenant), asked)
         uuid = new_uuid()
-        taken = [nic for record in held for nic in record.nics]
-        nic = ip_plan.plan_nic(order.network, uuid, mac=order.asked.mac, taken=taken)
+        nic = ip_plan.plan_nic(order.network, uuid, mac=order.asked.mac, taken=seen.taken())
         loads = seen.loads()
         load = placement.best(order.wish, (load for load in loads if load.config.name not in refused))
         if load is None:
@@ -203,10 +212,10 @@ class VmCreate:
     def _is_made(self, claim: Claim, *, started: bool) -> bool:
         """A lost return is not a lost job: whether the host shows the VM, started if that was asked."""
         host, uuid = claim.record.host, claim.record.uuid
-        answer = self.rack.fleet.ask([host], "rack_host.report", {}, timeout_s=READ_TIMEOUT_S)[host]
         try:
+            answer = self.rack.fleet.ask([host], "rack_host.report", {}, timeout_s=READ_TIMEOUT_S)[host]
             domains = () if isinstance(answer, (Silent, RacksaltError)) else shape.parse(HostReport, answer).domains
-        except BadInput:
+        except RacksaltError:
             return False
         wanted = "running" if started else "stopped"
         return any(domain.uuid == uuid and domain.state == wanted for domain in domains)
@@ -214,6 +223,10 @@ class VmCreate:
     def _ask_host(self, claim: Claim, order: Order, settings: Settings) -> Answer:
         host = claim.record.host
         config = settings.hosts[host]
+        try:
+            sealed = self._sealed(claim.record, Secrets(order.asked.ssh_keys, order.user_data))
+        except RacksaltError as error:
+            return error
         request = CreateOnHost(
             claim.record,
             order.image,
@@ -221,66 +234,53 @@ class VmCreate:
             config.room,
             config.accelerator,
             claim.deadline,
-            order.asked.ssh_keys,
-            order.user_data,
+            sealed,
             order.asked.start,
         )
         arguments = {"request": shape.plain(request)}
-        return self.rack.fleet.ask([host], "rack_vm.create", arguments, timeout_s=_CREATE_TIMEOUT_S)[host]
+        try:
+            return self.rack.fleet.ask([host], "rack_vm.create", arguments, timeout_s=_CREATE_TIMEOUT_S)[host]
+        except RacksaltError as error:
+            log.warning("create of %s on host %s: %s", claim.record.title, host, error.detail)
+            return Silent(0.0)
+
+    def _sealed(self, record: Record, secrets: Secrets) -> str | None:
+        if secrets == Secrets():
+            return None
+        text = json.dumps(shape.plain(secrets))
+        return self.rack.fleet.seal(record.host, text, context=seal_context(record.host, record.uuid))
 
 
-def resolve(caller: Caller, asked: CreateVm, settings: Settings, *, changes: bool) -> Order:
-    """Every name looked up; what the caller may not ask for is refused."""
-    tenant, name = _named(asked)
-    tenant = access.acting_tenant(caller, tenant, settings, changes=changes)
-    if asked.host is not None:
-        access.require_operator(caller)
-        _known("host", asked.host, settings.hosts)
-    profile = _known("profile", asked.profile, settings.profiles) if asked.profile else None
-    flavor_name = asked.flavor or (profile.flavor if profile else None)
-    image_name = asked.image or (profile.image if profile else None)
-    flavor = _known("flavor", flavor_name, settings.flavors)
-    image = _known("image", image_name, settings.images)
-    if flavor.disk_gib < image.min_disk_gib:
-        raise BadInput(
-            f"image {image.name} needs a disk of {image.min_disk_gib} GiB, "
-            f"flavor {flavor.name} has {flavor.disk_gib}; choose a larger flavor",
-            code="disk_too_small",
+def _is_same(order: Order, record: Record) -> bool:
+    """Whether the same request asked for this; one request id is for one VM."""
+    wanted = order.asked.request_id
+    if wanted is None or (record.request_id, record.tenant) != (wanted, order.tenant):
+        return False
+    if record.name != order.name:
+        raise Conflict(
+            "request_id_used",
+            f"the request id {wanted} made {record.title} before; a create of {order.name} needs another one",
+            vm=record.title,
         )
-    network = network_of(settings, asked.network or (profile.network if profile else None))
-    user_data = asked.user_data or (profile.user_data if profile and profile.user_data else None)
-    return Order(tenant, name, flavor, image, network, user_data, asked)
-
-
-def _named(asked: CreateVm) -> tuple[str | None, str]:
-    """``web1`` with ``tenant=acme``, or ``acme/web1``."""
-    tenant, slash, name = asked.name.rpartition("/")
-    if slash and asked.tenant not in (None, tenant):
-        raise BadInput(f"name {asked.name!r} and tenant={asked.tenant} disagree; say one of them")
-    if is_uuid(name):
-        raise BadInput(f"name: found {name!r}, allowed: a name that is no UUID")
-    return (tenant if slash else asked.tenant), name
-
-
-def _known(noun: str, name: str | None, known: Any) -> Any:
-    if name is None:
-        raise BadInput(f"say {noun}=NAME; there are: {', '.join(known) or 'none'}", code=f"{noun}_missing")
-    if name not in known:
-        raise BadInput(
-            f"{noun} {name!r} is unknown; there are: {', '.join(known) or 'none'}",
-            code=f"{noun}_unknown",
-            **{noun: name},
-        )
-    return known[name]
+    return True
 
 
 def _same_request(order: Order, seen: Inventory) -> Vm | None:
     """The VM that the same request made before: a repeated create is the same create."""
-    wanted = order.asked.request_id
-    return next(
-        (vm for vm in seen.vms() if wanted and vm.record.request_id == wanted and vm.record.tenant == order.tenant),
-        None,
-    )
+    if order.asked.request_id is None:
+        return None
+    made = seen.made_by(order.tenant, order.asked.request_id)
+    return made if made and _is_same(order, made.record) else None
+
+
+def _joinable(claim: Claim) -> Claim:
+    if claim.ending:
+        raise Conflict(
+            "request_ending",
+            f"{claim.record.title}: the same request failed before, and what it left is still being removed; try again",
+            vm=claim.record.title,
+        )
+    return claim
 
 
 def _plan(caller: Caller, decided: tuple[Record, HostLoad], order: Order) -> dict[str, Any]:

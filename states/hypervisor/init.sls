@@ -58,13 +58,11 @@ network {{ name }}:
         - service: hypervisor libvirtd
 {%- endfor %}
 
-{#- Guests get to no network that this host is in itself; the rack's own are closed by bridge. #}
-{%- set networks = rack.get("networks", {}).values() | list %}
-{%- set guest_subnets = networks | map(attribute="subnet") | list %}
+{#- Guests get to no network that this host is in itself; the rack's own are closed by the names of their bridges. #}
+{%- set guest_subnets = rack.get("networks", {}).values() | map(attribute="subnet") | list %}
 
 hypervisor guest firewall:
   rack_net.firewall:
-    - bridges: {{ networks | map(attribute="bridge") | list | json }}
     - management: {{ salt["network.subnets"]() | reject("in", guest_subnets) | list | json }}
     - require:
         - pkg: hypervisor packages

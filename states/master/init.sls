@@ -6,6 +6,7 @@ master folders:
     - names:
         - /etc/racksalt/rack
         - /etc/racksalt/tls
+        - /var/lib/racksalt/audit
         - /var/lib/racksalt/claims
     - user: root
     - group: root
@@ -17,6 +18,21 @@ master password file:
     - name: /etc/racksalt/htpasswd
     - mode: '0600'
     - replace: false
+    - require:
+        - file: master folders
+
+# Only the first key: later ones are made by rack_host.rotate_key. A ring that was lost is restored from the backup first.
+master signing key:
+  cmd.run:
+    - name: >-
+        set -e; umask 077;
+        mkdir -p /etc/salt/pki/master/racksalt;
+        cd /etc/salt/pki/master/racksalt;
+        head -c 32 /dev/urandom > .rack-1.new;
+        sync .rack-1.new;
+        mv .rack-1.new rack-1.key;
+        sync .
+    - unless: ls /etc/salt/pki/master/racksalt/rack-*.key
     - require:
         - file: master folders
 
@@ -69,5 +85,6 @@ master name in its configuration:
         - file: master name in its configuration
     - require:
         - cmd: master certificate
+        - cmd: master signing key
         - file: master password file
 {%- endfor %}

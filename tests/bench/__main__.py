@@ -9,15 +9,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import create, demo, placement
+from tests.bench import audit, burst, claim, create, demo, placement, signing
 from tests.bench.figures import Figure, show
 
 RESULTS = Path("bench-results.json")
 
 BENCHES: dict[str, Callable[[], list[Figure]]] = {
+    "audit": audit.measure,
     "M1": placement.measure,
     "M3": create.measure,
+    "BURST": burst.measure,
+    "CLAIM": claim.measure,
     "M13": demo.measure,
+    "SIGN": signing.measure,
 }
 
 

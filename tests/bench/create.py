@@ -71,8 +71,8 @@ def measure() -> list[Figure]:
 
 
 def _measure(rack: Rack) -> list[Figure]:
-    tenant = _tenant(rack)
-    _prepare_raw(rack, tenant)
+    tenant = tenant_of(rack)
+    prepare_raw(rack, tenant)
     ours, raw, api = [], [], []
     with _InProcess(rack) as process:
         for _ in range(_ROUNDS):
@@ -127,7 +127,8 @@ class _InProcess:
             raise RuntimeError(f"the process in the master said {line!r}, not {word!r}")
 
 
-def _tenant(rack: Rack) -> Any:
+def tenant_of(rack: Rack) -> Any:
+    """The API, logged in as the user of acme."""
     env = dict(line.removeprefix("export ").split("=", 1) for line in deploy.env_path(rack).read_text().splitlines())
     ca = Path(env["RACK_CA"])
     return demo.Tenant.log_in(env["RACK_URL"], ca, env["ACME_USER"], env["ACME_PASSWORD"])
@@ -141,10 +142,12 @@ def _over_api(tenant: Any) -> float:
     return seconds
 
 
-def _prepare_raw(rack: Rack, tenant: Any) -> None:
-    """The XML of a VM of ours under another name, and its seed."""
-    tenant.call("rack_vm.create", name=_VM, flavor="m1.tiny", image="tiny")
-    host = rack.node(_HOST)
+def prepare_raw(rack: Rack, tenant: Any, host_name: str = _HOST) -> None:
+    """The XML of a VM of ours under another name, and its seed, on a host."""
+    asked = {"flavor": "m1.tiny", "image": "tiny", "host": host_name}
+    words = [f"{key}={value}" for key, value in asked.items()]
+    rack.master.run(["salt-run", "rack_vm.create", f"acme/{_VM}", *words], timeout_s=60)
+    host = rack.node(host_name)
     xml = host.run(["virsh", "dumpxml", "--inactive", f"acme.{_VM}"], timeout_s=20).stdout
     xml = re.sub(r"<metadata>.*</metadata>|<uuid>.*</uuid>|<mac address=[^>]*>", "", xml, flags=re.S)
     xml = re.sub(r"/var/lib/racksalt/volumes/acme/[^']*\.qcow2", "/var/lib/racksalt/volumes/raw.qcow2", xml)

@@ -20,7 +20,7 @@ from racksalt.host_requests import ActOnHost, CreateOnHost
 from racksalt.host_vms import HostVms
 from racksalt.model import Domain, KernelImage, Network, Nic, Overcommit, Record, RoomPolicy
 from racksalt.ports import Hypervisor
-from tests.fakes import FakeClock, FakeHypervisor, FakeVolumes, no_lock
+from tests.fakes import FakeClock, FakeHypervisor, FakeKey, FakeVolumes, no_lock
 from tests.unit.allowed import values
 from tests.unit.test_record import RECORD
 
@@ -34,8 +34,7 @@ STATE_REFUSED = (Conflict, Refused)
 
 def definition(vm: Record = RECORD) -> str:
     disks = (DiskFile("/volumes/disk.qcow2", "qcow2"),)
-    bridges = {nic.network: nic.network for nic in vm.nics}
-    return domain_xml.build(DomainPlan(vm, disks, "qemu", bridges, "/var/log/console.log"))
+    return domain_xml.build(DomainPlan(vm, disks, "qemu", "/var/log/console.log"))
 
 
 @pytest.fixture(params=["fake", "libvirt"])
@@ -88,6 +87,15 @@ def test_a_domain_goes_through_its_states(hypervisor: Hypervisor) -> None:
         act(UUID)
         assert hypervisor.state(UUID) == shown(hypervisor).state == state
     hypervisor.undefine(UUID)
+    assert UUID not in {domain.uuid for domain in hypervisor.report().domains}
+
+
+def test_a_domain_that_is_undefined_while_it_runs_runs_until_its_power_is_cut(hypervisor: Hypervisor) -> None:
+    hypervisor.define(definition())
+    hypervisor.start(UUID)
+    hypervisor.undefine(UUID)
+    assert hypervisor.state(UUID) == shown(hypervisor).state == "running"
+    hypervisor.destroy(UUID)
     assert UUID not in {domain.uuid for domain in hypervisor.report().domains}
 
 
@@ -214,7 +222,7 @@ def test_the_hosts_own_size_is_reported(hypervisor: Hypervisor) -> None:
 
 def test_a_vm_lives_its_whole_life(hypervisor: Hypervisor) -> None:
     clock = FakeClock()
-    vms = HostVms("h1", hypervisor, FakeVolumes(), no_lock, clock)
+    vms = HostVms("h1", hypervisor, FakeVolumes(), no_lock, clock, FakeKey("h1"))
     vm = replace(RECORD, nics=(CARD,), protected=False)
     network = Network("default", "192.168.122.0/24", "192.168.122.1", "192.168.122.9", "192.168.122.99")
     image = KernelImage("tiny", "kernel", "1" * 64, "2" * 64, 'quiet opt="<&>"')

@@ -14,6 +14,7 @@ import salt.config
 import salt.exceptions
 import salt.loader
 import salt.minion
+import salt.pillar
 import salt.utils.args
 
 from racksalt import acl, loader_dirs, rack_answer
@@ -85,10 +86,20 @@ def test_the_eauth_module_tells_users_and_groups_and_has_no_acl(master: dict[str
     assert {name for name in loaded if name.startswith("rack.")} == {"rack.auth", "rack.groups"}
 
 
-def test_the_pillar_of_a_rack_without_files_is_empty(master: dict[str, Any], tmp_path: Path) -> None:
-    opts = {**master, "racksalt": {"rack_files": str(tmp_path)}}
-    loaded = salt.loader.pillars(opts, {})
-    assert loaded["rack_slices"]("h1", {}) == {}
+@pytest.mark.parametrize("text", [None, "users: [\n", "users:\n  alice: {password: hidden}\n"])
+def test_wrong_files_make_salt_refuse_every_state_and_tell_no_host_what_is_in_them(
+    master: dict[str, Any], tmp_path: Path, text: str | None
+) -> None:
+    """Salt applies no state on a pillar with ``_errors`` (salt/modules/state.py)."""
+    if text is not None:
+        for path in ROOT.glob("pillar/rack/*.yaml"):
+            (tmp_path / path.name).write_text(text if path.name == "users.yaml" else path.read_text())
+    roots = {"file_roots": {"base": []}, "pillar_roots": {"base": []}, "ext_pillar": [{"rack_slices": {}}]}
+    opts = {**master, **roots, "racksalt": {"rack_files": str(tmp_path)}, "__role": "master"}
+    pillar = salt.pillar.Pillar(opts, {}, "h1", "base").compile_pillar()
+    (told,) = pillar["_errors"]
+    assert "rack-lint" in told and "hidden" not in told and str(tmp_path) not in told
+    assert "racksalt" not in pillar
 
 
 def test_the_pillar_of_a_host_is_its_slice(master: dict[str, Any]) -> None:
@@ -124,11 +135,11 @@ def test_the_entry_point_of_the_wheel_names_the_folders(tmp_path: Path, monkeypa
     installed = tmp_path / "racksalt_loader"
     installed.mkdir()
     (installed / "__init__.py").touch()
-    for kind in ("auth", "netapi", "pillar", "runners"):
+    for kind in ("auth", "engines", "netapi", "pillar", "runners"):
         (installed / kind).symlink_to(ROOT / f"_{kind}")
     monkeypatch.syspath_prepend(tmp_path)
     found = loader_dirs.loader_dirs()
-    assert found == {kind: [str(installed / kind)] for kind in ("auth", "netapi", "pillar", "runners")}
+    assert found == {kind: [str(installed / kind)] for kind in ("auth", "engines", "netapi", "pillar", "runners")}
 
 
 def examples(kind: str) -> list[tuple[str, str]]:

@@ -113,6 +113,18 @@ def test_a_real_guest_gets_its_address_and_is_reached_by_its_host(clean_rack: Re
     assert clean_rack.guest("acme/walled")["address"] == made["addresses"][0]
 
 
+def test_a_network_that_is_taken_out_of_the_files_stays_closed(clean_rack: RealRack, host: Node) -> None:
+    """Its guests run on, and the next highstate does not know of it."""
+    clean_rack.edit_yaml("networks.yaml", lambda data: data["networks"].clear())
+    try:
+        rackbox_deploy.apply_highstate(clean_rack.box, [host.name])
+        reached = [name for name, way in WAYS.items() if way(clean_rack, host)]
+        assert not reached and _script(host, 'ping -c 1 -W 2 "$1"', ONE)
+    finally:
+        clean_rack.restore_files()
+        rackbox_deploy.apply_highstate(clean_rack.box, [host.name])
+
+
 def test_the_highstate_brings_a_lost_table_back(rack: RealRack, host: Node) -> None:
     _boot_table(host)
     host.run(["nft", "delete", "table", "inet", "racksalt"], timeout_s=10)

@@ -50,6 +50,16 @@ def test_the_rack_files_reach_hosts_as_slices_only(rack: RealRack) -> None:
     )
 
 
+def test_with_a_mistake_in_the_files_nothing_is_applied(clean_rack: RealRack) -> None:
+    rack, host = clean_rack, clean_rack.host("h3")
+    before = host.run(["nft", "list", "table", "inet", "racksalt"], timeout_s=10).stdout
+    rack.edit("users.yaml", lambda text: text + "users: [\n")
+    for words in (["state.apply"], ["state.apply", "hypervisor"]):
+        told = rack.shell(["salt", "--static", "--out=json", "h3", *words])
+        assert told.code != 0 and "rack-lint" in told.stdout and "users" not in told.stdout, told.stdout
+    assert host.run(["nft", "list", "table", "inet", "racksalt"], timeout_s=10).stdout == before
+
+
 def test_a_changed_network_is_one_change_and_then_none(clean_rack: RealRack) -> None:
     """The rack's files are what the next highstate makes true; the running network is left to the operator."""
     rack = clean_rack

@@ -57,7 +57,9 @@ def test_the_master_runs_the_wheel_and_it_is_the_checkouts_source(rack: RealRack
     sources = json.loads(done.stdout.splitlines()[-1])
     assert all(path.startswith("/opt/racksalt-master/lib/") for path in sources.values()), sources
     site = str(Path(sources["core"]).parents[1])
-    kinds = {f"_{kind}": f"{site}/racksalt_loader/{kind}" for kind in ("runners", "auth", "netapi", "pillar")}
+    kinds = {
+        f"_{kind}": f"{site}/racksalt_loader/{kind}" for kind in ("runners", "auth", "engines", "netapi", "pillar")
+    }
     found = _theirs(rack.master, {"_utils/racksalt": f"{site}/racksalt", **kinds})
     assert found == _ours("_utils/racksalt", *kinds)
 

@@ -79,7 +79,7 @@ def _texts(expression: ast.expr, nouns: set[str]) -> Iterator[str]:
 def _nouns(tree: ast.AST) -> set[str]:
     """What ``_known("flavor", …)`` looks up."""
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    firsts = [call.args[0] for call in calls if call.func.id == "_known" and call.args]  # type: ignore[attr-defined]
+    firsts = [call.args[0] for call in calls if call.func.id in ("_known", "known") and call.args]  # type: ignore[attr-defined]
     return {str(first.value) for first in firsts if isinstance(first, ast.Constant)}
 
 
@@ -123,7 +123,7 @@ def test_every_documented_code_exists_with_its_status() -> None:
         assert code in raised, f"nothing raises {code}"
         assert statuses == raised[code], f"{code}: in the code {sorted(raised[code])}"
     for code, (status,) in servers.items():
-        assert code == HTTPStatus(status).phrase.lower().replace(" ", "_")
+        assert code == HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
 
 
 # The rack's files.

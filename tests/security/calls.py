@@ -1,10 +1,15 @@
-"""Every call that a login could make, from the runners' own signatures: a new function is in it by itself."""
+"""Every call that a login could make, from the runners' own table: a new function is in it by itself.
+
+In this process they go the way that the API sends them: the body checked, its secrets in an envelope, the runner's own
+function, and the core behind it.
+"""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,16 +19,20 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from racksalt import acl
-from racksalt.adapters import this_rack
+from racksalt import acl, envelopes, logins
+from racksalt.adapters import envelope_key, this_rack
 from racksalt.api import lowstate
 from racksalt.errors import Denied, RacksaltError
+from racksalt.isolation import Case
+from racksalt.rack import Rack
 from tests.fakes import FakeRack
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Every way in: the client, and the URL, where `/run` has the token in the body.
+WAYS = [(client, url) for client in ("runner", "runner_async") for url in ("/", "/run")]
 
 #: A good value for each parameter that some function cannot do without.
-GOOD: dict[str, Any] = {"flavor": "m1.tiny", "image": "tiny"}
+GOOD: dict[str, Any] = {"flavor": "m1.tiny", "image": "tiny", "job": "20260101000000000001"}
 #: What ``name`` means in each runner.
 GOOD_NAMES = {"rack_vm": "own", "rack_host": "h1", "rack_tenant": "acme"}
 #: These make something new under ``name``; the others look it up.
@@ -80,14 +89,6 @@ def tenant_functions() -> list[Function]:
     return [function for function in functions() if function.fun in acl.TENANT_CALLS]
 
 
-def with_each_argument(values: Mapping[str, Any]) -> Iterator[CallCase]:
-    """Every function that tenants may call × every argument × every one of these values."""
-    for function in tenant_functions():
-        for parameter in function.parameters:
-            for says, value in values.items():
-                yield CallCase(function.fun, {**function.good(), parameter: value}, f"{parameter}: {says}")
-
-
 @cache
 def _module(runner: str) -> ModuleType:
     path = ROOT / "_runners" / f"{runner}.py"
@@ -101,12 +102,20 @@ def _module(runner: str) -> ModuleType:
 @contextmanager
 def in_process(rack: FakeRack) -> Iterator[None]:
     """Runners of this process act on ``rack``."""
+    with _acting_on(rack.rack):
+        yield
 
+
+@contextmanager
+def _acting_on(rack: Rack) -> Iterator[None]:
     @contextmanager
-    def connected(_opts: Any) -> Iterator[Any]:
-        yield rack.rack
+    def connected(_opts: Any) -> Iterator[Rack]:
+        yield rack
 
-    with patch.object(this_rack, "connected", connected):
+    with (
+        patch.object(this_rack, "connected", connected),
+        patch.object(this_rack, "settings", lambda _: rack.settings()),
+    ):
         yield
 
 
@@ -119,14 +128,53 @@ def send(user: str, body: Any) -> list[Any]:
     return [_run(user, call) for call in calls]
 
 
+def through_the_api(way: tuple[str, str]) -> Any:
+    """A door for :mod:`racksalt.isolation_proof`: one of :data:`WAYS`."""
+    client, url = way
+    token = {"token": "0" * 64} if url == "/run" else {}
+
+    def door(rack: Rack, user: str, case: Case) -> Any:
+        with _acting_on(rack):
+            return send(user, {"client": client, "fun": case.fun, "kwarg": dict(case.kwarg), **token})[0]
+
+    return door
+
+
+def past_the_api(rack: Rack, user: str, case: Case) -> Any:
+    """The runner's function alone, as if all fences before it were open."""
+    with _acting_on(rack):
+        return run_function(user, case.fun, dict(case.kwarg))
+
+
 def _run(user: str, call: lowstate.Call) -> Any:
-    if call.fun not in acl.TENANT_CALLS:
+    """As ``api/gate.py``: what a login may not call ends here, and secrets go into the envelope."""
+    allowed = _allowed(user)
+    if call.fun not in allowed:
         return {"error": Denied("function_denied", call.fun).as_dict()}
-    runner, _, name = call.fun.partition(".")
+    open_, secrets = envelopes.without_secrets(call.kwarg)
+    text = envelope_key.make_envelope(opts(), user=user, fun=call.fun, address="192.0.2.7", secret_arguments=secrets)
+    return run_function(user, call.fun, {**open_, envelopes.ARGUMENT: text})
+
+
+def run_function(user: str, fun: str, kwarg: dict[str, Any]) -> Any:
+    """A runner's function as Salt calls it; its answer without the proof that the API asks for."""
+    runner, _, name = fun.partition(".")
     module = _module(runner)
-    vars(module).update(__opts__={}, __context__={}, __user__=user)
+    vars(module).update(__opts__=opts(), __context__={}, __user__=user)
     aliases = {shown: real for real, shown in getattr(module, "__func_alias__", {}).items()}
-    return getattr(module, aliases.get(name, name))(**call.kwarg)
+    answer = getattr(module, aliases.get(name, name))(**kwarg)
+    return json.loads(answer["answer"]) if isinstance(answer, dict) and "proof" in answer else answer
+
+
+def _allowed(user: str) -> set[str]:
+    groups = logins.groups(user, this_rack.settings(opts()))
+    return {*acl.TENANT_CALLS, *(acl.OPERATOR_CALLS if acl.OPERATOR_GROUP in groups else ())}
+
+
+@cache
+def opts() -> dict[str, Any]:
+    """The part of the master's configuration that a call needs."""
+    return {"racksalt": {"envelope_key": str(Path(tempfile.mkdtemp(prefix="racksalt-")) / "envelope.key")}}
 
 
 def status_of(answer: Any) -> int:

@@ -38,6 +38,7 @@ NEAR = (
     + [call.upper() for call in acl.TENANT_CALLS]
 )
 CLIENTS = sorted({*salt.netapi.CLIENTS, "local_subset", "local_batch", "cloud", "caller", "", "Runner", "runner "})
+OPEN_CLIENTS = ("runner", "runner_async")
 #: URLs of stock salt-api that do not exist here.
 NOWHERE = ("/events", "/ws", "/hook", "/hook/x", "/jobs", "/jobs/1", "/minions", "/minions/h1", "/keys", "/keys/h1")
 NOWHERE += ("/stats", "/token", "/app", "/static/x", "/login/x", "/run/x", "/all_events", "/favicon.ico")
@@ -80,8 +81,9 @@ def test_the_front_lets_only_the_listed_runner_functions_through() -> None:
     for client, fun in itertools.product(CLIENTS, [*itertools.chain.from_iterable(found.values()), *NEAR]):
         with suppress(BadInput):
             calls, _ = lowstate.calls(_low(client, fun))
-            assert client == "runner" and calls[0].fun not in acl.TENANT_CALLS
-    assert [lowstate.calls(_low("runner", fun))[0][0].fun for fun in acl.TENANT_CALLS] == list(acl.TENANT_CALLS)
+            assert client in OPEN_CLIENTS and calls[0].fun not in acl.TENANT_CALLS
+    for client in OPEN_CLIENTS:
+        assert [lowstate.calls(_low(client, fun))[0][0].fun for fun in acl.TENANT_CALLS] == list(acl.TENANT_CALLS)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +141,7 @@ def test_every_function_of_every_client_is_refused_over_https(rack: RealRack, kn
     cases = [
         _low(client, fun)
         for client, fun in itertools.product(CLIENTS, {*known["runner"], *known["wheel"], *known["local"], *NEAR})
-        if (client, fun) not in {("runner", allowed) for allowed in acl.TENANT_CALLS}
+        if client not in OPEN_CLIENTS or fun not in acl.TENANT_CALLS
     ]
     cases.sort(key=lambda low: (low["client"], low["fun"]))
     dear = [_low(client, fun) for client in CLIENTS for fun in ("cmd.run", "key.accept", "state.apply", "rack_vm.act")]

@@ -63,6 +63,8 @@ FREE = {
     "note": ["a\x00b", "a\x1bb", "a\rb", "a\u202eb", "\ud800", "x" * 4097, 5, ["x"]],
     "user_data": ["plain", "", "#cloud", " #cloud-config", "#cloud-config\ud800", "#cloud-config\n" + "x" * 65536, 5],
     "q": ["x" * 64, "a\x00b", "a\nb", 5, ["x"]],
+    "user": ["x" * 64, "a\x00b", "a\nb", 5, ["x"]],
+    "fun": ["x" * 64, "a\x00b", "a\nb", 5, ["x"]],
 }
 #: Values that are rules of their own, each with what does not keep them.
 RULED: dict[str, list[Any]] = {
@@ -86,6 +88,8 @@ RULED: dict[str, list[Any]] = {
         {"acpi_s": 10**30},
     ],
     "request_id": ["x", "../x", "7B0F6F0E-3C1C-4F5E-9A39-6D1D0E4F7C11", 5],
+    "job": ["5", "2026112109302011023", "202611210930201102333", "20261121093020110233_", -5, 5, True, ["x"]],
+    "limit": [0, -1, 1001, "5", 1.5, True, 10**30, [5]],
     "state": ["up", "", "RUNNING", 5, ["running"]],
     "start": ["yes", 1, "true", "", [True]],
     "hard": ["yes", 1, "true"],

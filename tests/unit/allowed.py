@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from hypothesis import strategies as st
 
 from racksalt import names, rack_requests
-from racksalt.shape import Range
+from racksalt.shape import Items, Range
 
 #: What people write where text is free: markup, quotes, templates, other alphabets.
 NASTY_TEXT = "<>&;:'\"#{}[]|*!%@`\\,?=- $/añü語😀-_.0aZ"
@@ -35,6 +35,8 @@ _FREE = {
     names.LabelKey: _joined("_./-"),
     names.LabelValue: _joined("_.-Z"),
     names.Sha256: _HEX.map(lambda number: f"{number:064x}"),
+    names.Signature: st.builds("{}:{:064x}".format, st.integers(1, 999999), _HEX),
+    names.Sealed: _HEX.map(lambda number: ".".join([f"{number:064x}=="] * 3)),
     names.Uuid: st.uuids().map(str),
     names.SshKey: st.builds("ssh-ed25519 {:064x}== {}@{}".format, _HEX, _WORDS, _WORDS),
     rack_requests.VmReference: _joined("-/"),
@@ -89,6 +91,8 @@ _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
 
 def _ruled(inner: Any, rules: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     for rule in rules:
+        if isinstance(rule, Items) and rule.once:
+            return st.lists(values(get_args(inner)[0]), max_size=3, unique=True).map(tuple)
         if isinstance(rule, Range) and inner is int:
             return st.integers(int(rule.low), int(rule.high))
         if isinstance(rule, Range):

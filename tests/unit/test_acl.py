@@ -45,8 +45,8 @@ FOREIGN = [
     "jobs.list_jobs",
     "fileserver.file_list",
     "runner.rack_vm",
-    "rack_vm.adopt",
-    "rack_audit.list",
+    "rack_vm.steal",
+    "rack_audit.append",
 ]
 
 

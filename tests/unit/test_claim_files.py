@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from racksalt.adapters.claim_files import ClaimFiles
+from racksalt.errors import Unavailable
 from racksalt.model import Claim
 from tests.unit.allowed import values
 from tests.unit.test_host_vms import vm
@@ -77,7 +78,7 @@ def test_a_claim_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(Unavailable, match="No space"):
         ClaimFiles(tmp_path).write(claim())
     assert list(tmp_path.iterdir()) == []
 
@@ -119,3 +120,26 @@ def test_a_reader_never_meets_half_a_claim(tmp_path: Path) -> None:
         found = claims.all()
         assert claim(9) in found and all(one == claim(int(one.record.name[-1])) for one in found)
     assert claims.all() == [claim(9)]
+
+
+def test_what_another_process_wrote_or_ended_is_seen(tmp_path: Path) -> None:
+    mine, other = ClaimFiles(tmp_path), ClaimFiles(tmp_path)
+    for number in (1, 2):
+        mine.write(claim(number))
+    assert len(mine.certain()) == 2
+    other.write(replace(claim(1), settled_at=7.0))
+    other.remove(claim(2).record.uuid)
+    other.write(claim(3))
+    assert sorted(mine.certain(), key=lambda one: one.record.uuid) == [replace(claim(1), settled_at=7.0), claim(3)]
+
+
+def test_a_claim_that_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = ClaimFiles(tmp_path)
+    for number in (1, 2):
+        claims.write(claim(number))
+    claims.all()
+    claims.write(replace(claim(2), settled_at=7.0))
+    read: list[str] = []
+    real = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **more: read.append(path.stem) or real(path, **more))
+    assert len(claims.certain()) == 2 and read == [claim(2).record.uuid]

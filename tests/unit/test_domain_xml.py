@@ -87,7 +87,7 @@ def said(root: ElementTree.Element) -> dict[str, object]:
 def test_what_is_read_back_is_what_went_in(vm: Record, path: str, log: str, cmdline: str) -> None:
     boot = KernelBoot(path, path, cmdline)
     disks = (DiskFile(path, "qcow2"), DiskFile(log, "raw", readonly=True))
-    plan = DomainPlan(vm, disks, "kvm", {nic.network: nic.network for nic in vm.nics}, log, boot)
+    plan = DomainPlan(vm, disks, "kvm", log, boot)
     root = ElementTree.fromstring(domain_xml.build(plan))
     assert record.from_domain(root) == vm
     assert said(root) == {

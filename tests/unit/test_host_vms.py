@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import pytest
 
+from racksalt import record_proof
 from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Refused
-from racksalt.host_requests import ActOnHost, CreateOnHost, Ladder, PurgeOnHost, Verb
+from racksalt.host_requests import (
+    ActOnHost,
+    CreateOnHost,
+    Ladder,
+    NewSignature,
+    PurgeOnHost,
+    SignOnHost,
+    Verb,
+    seal_context,
+)
 from racksalt.host_vms import HostVms
 from racksalt.model import DiskImage, Domain, KernelImage, Network, Nic, Record, Room, RoomPolicy
-from tests.fakes import FakeClock, FakeHypervisor, FakeVolumes
+from racksalt.record_proof import Ring
+from tests.fakes import FakeClock, FakeHypervisor, FakeKey, FakeVolumes
 
 NETWORK = Network("nat", "10.80.0.0/20", "10.80.0.1", "10.80.0.16", "10.80.15.254")
 KERNEL = KernelImage("tiny", "kernel", "1" * 64, "2" * 64, "quiet")
 DISK = DiskImage("debian", "disk", "3" * 64, "raw")
 UUID = "0b5f2f40-4a4e-4b0e-9d2c-{:012x}"
 VERBS = get_args(Verb)
+SSH_KEY = "ssh-ed25519 " + "A" * 68
 RECORDS = set(Record.__dataclass_fields__) - set(CreateOnHost.__dataclass_fields__)
 
 
@@ -37,7 +50,7 @@ class Host:
 
     @property
     def vms(self) -> HostVms:
-        return HostVms("h1", self.hypervisor, self.volumes, self.lock, self.clock)
+        return HostVms("h1", self.hypervisor, self.volumes, self.lock, self.clock, FakeKey("h1"))
 
     def create(self, number: int = 1, *, test: bool = False, **changed: Any) -> dict[str, Any]:
         return self.vms.create(request(self.clock, number, **changed), test=test)
@@ -70,6 +83,26 @@ def test_a_created_vm_runs_with_its_disk_seed_and_address() -> None:
     assert host.hypervisor.leases == {"52:54:0a:50:00:01": "10.80.0.1"}
     assert len(host.volumes.files) == 2
     assert set(host.volumes.seeds[UUID.format(1)]) == {"meta-data", "user-data", "network-config"}
+
+
+def test_secrets_open_on_their_own_host_for_their_own_vm_only() -> None:
+    text = json.dumps({"ssh_keys": [SSH_KEY], "user_data": "#!/bin/true"})
+    host, uuid = Host(), UUID.format(1)
+    for context in (seal_context("h2", uuid), seal_context("h1", UUID.format(2))):
+        with pytest.raises(Refused) as told:
+            host.create(sealed=FakeKey("h1").seal(text, context=context))
+        assert told.value.code == "not_unsealed" and not host.leftovers()
+    host.create(sealed=FakeKey("h1").seal(text, context=seal_context("h1", uuid)))
+    assert host.volumes.seeds[uuid]["user-data"] == "#!/bin/true"
+    assert SSH_KEY in host.volumes.seeds[uuid]["meta-data"]
+
+
+@pytest.mark.parametrize("text", ['{"user_data": "x"}', '{"ssh_keys": ["x"]}', '{"other": 1}', "[]", "{", ""])
+def test_secrets_are_checked_again_on_the_host(text: str) -> None:
+    host = Host()
+    with pytest.raises(BadInput):
+        host.create(sealed=FakeKey("h1").seal(text, context=seal_context("h1", UUID.format(1))))
+    assert not host.leftovers()
 
 
 def test_a_vm_may_be_made_without_starting_it() -> None:
@@ -171,7 +204,7 @@ def test_the_seconds_of_a_start_are_not_under_the_lock() -> None:
             inside[0] = False
 
     host.hypervisor.fault = watch
-    HostVms("h1", host.hypervisor, host.volumes, Lock, host.clock).create(request(host.clock))  # type: ignore[arg-type]
+    HostVms("h1", host.hypervisor, host.volumes, Lock, host.clock, FakeKey("h1")).create(request(host.clock))  # type: ignore[arg-type]
     assert ("define", True) in held and ("start", False) in held
 
 
@@ -395,6 +428,63 @@ def test_a_create_that_fails_at_a_step_leaves_nothing_and_can_be_repeated(step: 
     assert host.create()["changed"]
 
 
+UNDO = ["state", "destroy", "undefine", "release_address", "remove"]
+
+
+@pytest.mark.parametrize("failing", [[step] for step in UNDO] + [UNDO], ids="+".join)
+def test_an_undo_that_fails_stops_no_other_one_and_hides_no_reason(failing: list[str]) -> None:
+    host, down = Host(), False
+
+    def fail(step: str) -> None:
+        nonlocal down
+        if step == "start":
+            down = True
+            host.hypervisor.states[UUID.format(1)] = "paused"
+            raise Refused("libvirt_refused", "the reason")
+        if down and step in failing:
+            raise Refused("libvirt_refused", f"{step} failed")
+
+    host.hypervisor.fault = host.volumes.fault = fail
+    with pytest.raises(Refused) as told:
+        host.create()
+    assert told.value.detail == "the reason"
+    assert set(told.value.facts["left"]) <= {f"{step} failed" for step in failing}
+    gone = {"domain": not host.hypervisor.xml, "lease": not host.hypervisor.leases, "disk": not host.volumes.files}
+    stays = {"release_address": "lease", "remove": "disk"}
+    kept = {stays.get(step, "domain") for step in failing}
+    assert {what for what, is_gone in gone.items() if not is_gone} == kept
+    host.hypervisor.fault = host.volumes.fault = lambda step: None
+    host.vms.purge(PurgeOnHost(vm()))
+    assert host.leftovers() == []
+
+
+def test_a_create_that_is_taken_back_whole_leaves_nothing_to_tell() -> None:
+    host = Host()
+
+    def fail(step: str) -> None:
+        if step == "start":
+            raise Refused("libvirt_refused", "the reason")
+
+    host.hypervisor.fault = fail
+    with pytest.raises(Refused) as told:
+        host.create()
+    assert told.value.facts == {} and host.leftovers() == []
+
+
+@pytest.mark.parametrize("step", ["release_address", "remove", "undefine"])
+def test_a_start_in_the_middle_of_a_delete_leaves_nothing_running(step: str) -> None:
+    host = Host()
+    host.create()
+
+    def start(found: str) -> None:
+        if found == step and host.hypervisor.states[UUID.format(1)] == "stopped":
+            host.hypervisor.start(UUID.format(1))
+
+    host.hypervisor.fault = host.volumes.fault = start
+    assert host.act("delete")["removed"][0] == "domain acme.web1"
+    assert host.leftovers() == [] and host.hypervisor.transient == set()
+
+
 def test_a_missing_image_is_told_and_nothing_is_made() -> None:
     host = Host(volumes=FakeVolumes(missing=frozenset({"2" * 64})))
     with pytest.raises(NotFound) as told:
@@ -408,3 +498,79 @@ def test_a_report_says_which_host_and_when() -> None:
     report = host.vms.report()
     assert report.host == "h1" and report.read_at == host.clock.time
     assert [domain.record for domain in report.domains] == [vm()]
+
+
+# Signatures.
+
+
+def _sign(host: Host, *numbers: int, ring: Ring, **changed: Any) -> dict[str, Any]:
+    """Let the host sign its VMs as the writer would have it, with ``changed`` in what the writer read."""
+    new = {}
+    for number in numbers:
+        record = record_proof.sign(vm(number, **changed), ring)
+        assert record.signature is not None
+        new[record.uuid] = NewSignature(record_proof.digest(record), record.signature)
+    return host.vms.sign(SignOnHost(new))
+
+
+RING = Ring({3: b"3" * 32})
+
+
+def test_signatures_are_written_under_the_lock_and_change_nothing_else() -> None:
+    host = Host()
+    for number in (1, 2):
+        host.create(number)
+    host.act("note", 1, note="x")
+    before = {domain.uuid: domain.record for domain in host.vms.report().domains}
+    locked = host.locked
+    assert _sign(host, 1, 2, ring=RING) == {"signed": [UUID.format(1), UUID.format(2)], "refused": {}}
+    assert host.locked == locked + 1
+    for domain in host.vms.report().domains:
+        assert domain.record is not None and record_proof.is_valid(domain.record, RING)
+        assert replace(domain.record, signature=None) == before[domain.uuid]
+
+
+def test_only_what_was_read_is_signed() -> None:
+    host = Host()
+    host.create(1)
+    for changed in ({"name": "other"}, {"generation": 2}, {"vcpus": 2}, {"tenant": "beta"}):
+        told = _sign(host, 1, ring=RING, **changed)
+        assert told["signed"] == [] and "has changed" in told["refused"][UUID.format(1)]
+    assert _sign(host, 1, ring=RING, tags=("x",), note="x", protected=True)["refused"] == {}
+
+
+def test_one_that_cannot_be_signed_holds_up_no_other() -> None:
+    host = Host()
+    host.create(1)
+    host.hypervisor.foreign.append(Domain(UUID.format(3), "by-hand", "stopped", 1, 1, 1))
+    told = _sign(host, 1, 2, 3, ring=RING)
+    assert told["signed"] == [UUID.format(1)] and set(told["refused"]) == {UUID.format(2), UUID.format(3)}
+
+
+def test_a_signature_that_is_there_is_not_written_again() -> None:
+    host = Host()
+    host.create(1)
+    _sign(host, 1, ring=RING)
+    writes: list[str] = []
+    host.hypervisor.fault = writes.append
+    assert _sign(host, 1, ring=RING)["signed"] == [UUID.format(1)] and "write_record" not in writes
+
+
+@pytest.mark.parametrize("verb", [{"verb": "note", "note": "x"}, {"verb": "tag", "tags": ("x",)}])
+def test_a_hosts_own_change_keeps_the_signature(verb: dict[str, Any]) -> None:
+    host = Host()
+    host.create(1)
+    _sign(host, 1, ring=RING)
+    host.act(verb.pop("verb"), 1, **verb)
+    (domain,) = host.vms.report().domains
+    assert domain.record is not None and record_proof.is_valid(domain.record, RING)
+
+
+def test_an_address_that_any_record_of_the_host_has_is_not_given_again() -> None:
+    host = Host()
+    host.create(1)
+    for nic in (replace(vm(1).nics[0], address="10.80.0.99"), replace(vm(1).nics[0], mac="02:00:00:00:00:09")):
+        with pytest.raises(Conflict) as told:
+            host.create(2, nics=(nic,))
+        assert told.value.code == "address_in_use"
+    assert host.create(2)["changed"]

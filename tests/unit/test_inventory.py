@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from racksalt import quota
 from racksalt.inventory import HostView, Inventory, for_operator
 from racksalt.model import Claim, Domain, HostConfig, HostReport, Record, Room
+from racksalt.quota import Usage
 from tests.unit.test_host_vms import UUID, vm
 
 TOTAL = Room(8, 4096, 100)
@@ -49,20 +51,51 @@ def test_the_higher_generation_wins_wherever_it_is() -> None:
         assert found.record == new
 
 
-def test_a_record_that_names_another_host_does_not_count() -> None:
-    seen = rack(view("h1", domain(vm(host="h2"))), view("h2"))
-    assert seen.vms() == [] and seen.records() == []
-
-
-def test_a_record_of_another_rack_or_another_domain_does_not_count() -> None:
-    copied = replace(domain(vm(2)), record=vm(1))
-    assert rack(view("h1", domain(vm(1, rack="other")), copied)).vms() == []
-
-
-def test_what_does_not_count_takes_room_all_the_same() -> None:
-    seen = rack(view("h1", domain(vm(host="h2")), domain(vm(2, rack="other"))))
+def test_a_record_that_does_not_count_takes_room_and_nothing_else() -> None:
+    seen = rack(view("h1", replace(domain(vm()), record=None, unproven=vm())))
+    assert seen.vms() == [] and seen.records() == [] and seen.holder("acme", "web1") is None
+    assert seen.usage("acme") == Usage() and not seen.taken().has_mac(vm().nics[0].mac)
     (load,) = seen.loads()
-    assert load.used.vcpus == 2
+    assert load.used == Room(1, 192, 1)
+
+
+def test_two_hosts_with_equal_right_are_named_and_counted_once() -> None:
+    one, other = vm(host="h1", generation=2), vm(host="h2", generation=2)
+    seen = rack(view("h2", domain(other)), view("h1", domain(one)), view("h3", domain(vm(host="h3", generation=1))))
+    assert seen.index.twice == {one.uuid: ("h1", "h2")}
+    assert [found.record for found in seen.vms()] == [one] and seen.usage("acme").vms == 1
+    assert [load.used.vcpus for load in seen.loads()] == [1, 1, 1]
+
+
+def test_a_higher_generation_ends_the_doubt() -> None:
+    views = [view(f"h{number}", domain(vm(host=f"h{number}", generation=number // 3 + 1))) for number in (1, 2, 3)]
+    seen = rack(*views)
+    assert not seen.index.twice and seen.vms()[0].record.host == "h3"
+
+
+def test_a_claim_holds_while_its_host_shows_a_domain_that_does_not_count() -> None:
+    unproven = replace(domain(vm()), record=None, unproven=vm())
+    seen = rack(view("h1", unproven), claims=(claim(vm()),))
+    assert seen.holder("acme", "web1") == vm().uuid and seen.usage("acme").vms == 1
+    assert seen.loads()[0].used == Room(1, 192, 1), "the domain and its claim take their room once"
+
+
+def test_names_usage_and_addresses_are_those_of_the_records() -> None:
+    later = replace(vm(3, tenant="beta"), host="h2")
+    seen = rack(view("h1", domain(vm(1)), domain(vm(2))), view("h2"), claims=(claim(later), claim(vm(1))))
+    for record in seen.records():
+        assert seen.holder(record.tenant, record.name) == record.uuid
+        assert all(seen.taken().has_address(nic.network, nic.address) for nic in record.nics)
+        assert all(seen.taken().has_mac(nic.mac) for nic in record.nics)
+    assert len(seen.records()) == 3
+    for tenant in ("acme", "beta"):
+        assert seen.usage(tenant) == quota.usage(one for one in seen.records() if one.tenant == tenant)
+
+
+def test_other_claims_are_added_to_the_same_index() -> None:
+    seen = rack(view("h1", domain(vm(1))))
+    later = seen.with_claims([claim(vm(2))])
+    assert later.index is seen.index and later.holder("acme", "web2") and not seen.holder("acme", "web2")
 
 
 def test_a_silent_hosts_vms_are_listed_by_its_last_report_with_an_unknown_state() -> None:
@@ -102,9 +135,10 @@ def test_a_claim_on_a_host_without_a_report_holds() -> None:
         assert seen.with_claims(()).records() == []
 
 
-def test_a_claim_on_a_host_that_is_in_no_file_any_more_holds() -> None:
-    seen = rack(view("h2"), claims=(claim(vm(), 5.0),))
-    assert seen.records() == [vm()] and not seen.vms()[0].host_answers
+def test_a_claim_on_a_host_that_is_in_no_file_any_more_is_over() -> None:
+    for settled_at in (None, 5.0):
+        seen = rack(view("h2"), claims=(claim(vm(), settled_at),))
+        assert seen.records() == [] and seen.vms() == []
 
 
 def test_only_the_operator_is_told_the_host() -> None:

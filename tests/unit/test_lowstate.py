@@ -38,14 +38,21 @@ def test_a_key_that_a_call_does_not_have_is_refused(key: str) -> None:
     assert told.value.status == 400 and key in told.value.detail
 
 
-@pytest.mark.parametrize("key", ["__user__", "__pub_user", "__kwarg__", "__opts__", "__", "__id__", "__jid_event__"])
+def test_a_call_that_is_not_waited_for() -> None:
+    (call,), _ = lowstate.calls({**CALL, "client": "runner_async"})
+    assert (call.fun, call.kwarg, call.is_waited_for) == ("rack_vm.list", {"tag": "x"}, False)
+
+
+@pytest.mark.parametrize(
+    "key", ["__user__", "__pub_user", "__kwarg__", "__opts__", "__", "__id__", "__jid_event__", "envelope"]
+)
 def test_a_forged_argument_is_refused(key: str) -> None:
     with pytest.raises(BadInput):
         lowstate.calls({**CALL, "kwarg": {key: "root"}})
 
 
 @pytest.mark.parametrize(
-    "client", ["local", "local_async", "runner_async", "wheel", "ssh", "RUNNER", "", None, 1, ["runner"]]
+    "client", ["local", "local_async", "runner_sync", "wheel_async", "wheel", "ssh", "RUNNER", "", None, 1, ["runner"]]
 )
 def test_a_client_other_than_the_runner_is_refused(client: Any) -> None:
     with pytest.raises(BadInput):

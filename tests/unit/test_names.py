@@ -107,6 +107,8 @@ def ruled_fields(kind: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     if origin is Annotated:
         if parts[0] is str:
             yield path, kind
+        else:
+            yield from ruled_fields(parts[0], path)
     elif origin in (Union, types.UnionType):
         for part in parts:
             yield from ruled_fields(part, path)

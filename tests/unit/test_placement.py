@@ -134,7 +134,7 @@ def test_stopped_and_foreign_domains_and_what_is_on_its_way_take_room() -> None:
     config = HostConfig("h1", room=RoomPolicy(vm_overhead_mib=0))
     known = domain(1, Room(1, 100, 1), record(1, Room(1, 100, 1), "db"))
     report = HostReport("h1", Room(8, 1000, 10), (known, domain(2, Room(2, 200, 2))))
-    host = placement.load_of(config, report, answers=True, in_flight=[record(3, Room(3, 300, 3), "web")])
+    host = placement.with_coming(placement.load_of(config, report, answers=True), [record(3, Room(3, 300, 3), "web")])
     assert host.used == Room(6, 600, 6)
     assert host.groups == {("acme", "db"), ("acme", "web")}
 

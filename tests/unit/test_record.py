@@ -117,3 +117,13 @@ def test_a_record_with_a_broken_card_is_none() -> None:
     assert record.from_domain(domain(broken)) is None
     more = record.to_xml(RECORD).replace('mac="52:54:0a:50:00:10"', 'mac="52:54:0a:50:00:10" more="1"')
     assert record.from_domain(domain(more)) is None
+
+
+def test_the_signature_is_kept() -> None:
+    signed = replace(RECORD, signature="12:" + "a" * 64)
+    assert record.from_domain(domain(record.to_xml(signed))) == signed
+
+
+@pytest.mark.parametrize("text", ["", "x", "0:" + "a" * 64, "1:" + "A" * 64, "1:" + "a" * 63, "1:" + "a" * 64 + "\n"])
+def test_what_cannot_be_a_signature_is_none(text: str) -> None:
+    assert record.from_domain(changed(signature=text)) == RECORD

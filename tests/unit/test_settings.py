@@ -10,7 +10,7 @@ import pytest
 from racksalt import settings
 from racksalt.adapters.yaml_files import YamlFolder
 from racksalt.errors import BadInput
-from racksalt.settings import FILES, Settings, is_reserved_user, load, network_of
+from racksalt.settings import FILES, Settings, current, is_reserved_user, load, network_of
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "pillar/rack"
 
@@ -226,3 +226,19 @@ def test_what_the_shell_salt_or_a_host_is_called_is_no_login(name: str) -> None:
 def test_every_file_has_its_shape() -> None:
     assert {path.name for path in EXAMPLE.glob("*.yaml")} == set(FILES)
     assert settings.RESERVED_USERS
+
+
+def test_the_settings_are_those_of_the_files_as_they_are_now(tmp_path: Path) -> None:
+    files = folder(tmp_path)
+    assert current(files) == load(files)
+    folder(tmp_path, tenants="tenants:\n  acme:\n  beta: {quota: {vms: 5}}\n")
+    assert current(files) == load(files) and current(files).tenants["beta"].quota.vms == 5
+    folder(tmp_path, tenants="tenants:\n  acme:\n  beta: {quota: {vms: many}}\n")
+    with pytest.raises(BadInput) as told:
+        current(files)
+    assert [(item["line"], item["field"]) for item in told.value.facts["mistakes"]] == [(3, "tenants.beta.quota.vms")]
+
+
+def test_the_example_is_the_same_by_both_readers() -> None:
+    files = YamlFolder(EXAMPLE)
+    assert current(files) == load(files) and repr(current(files)) == repr(load(files))

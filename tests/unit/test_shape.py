@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from racksalt import host_requests, model, rack_requests, settings
 from racksalt.errors import BadInput
-from racksalt.shape import Holds, Matches, Range, dotted, parse, plain, shown
+from racksalt.shape import Holds, Items, Matches, Range, dotted, parse, plain, shown
 from tests.unit.allowed import values
 
 
@@ -46,6 +46,7 @@ class Thing:
     rows: tuple[Annotated[str, Holds(str.isupper, "upper case")], ...] = ()
     named: Mapping[Annotated[str, Matches("[a-z]+", "lower case")], Named] = field(default_factory=dict)
     part: Wheel | Wing | None = None
+    either: Annotated[str, Matches("[a-z]+", "lower case")] | Annotated[int, Range(1, 3)] | None = None
 
 
 def problems(data: Any, kind: type = Thing) -> list[dict[str, str]]:
@@ -109,7 +110,7 @@ def test_every_kind_of_field_is_read() -> None:
         ({"part": "wheel"}, "part", "a mapping"),
         ({"part": "leg"}, "part.kind", "wheel | wing"),
         ({"part": {"kind": "wheel", "span_m": 1}}, "part.span_m", "kind | spokes"),
-        ({"more": 1}, "more", "text | whole | number | on | choice | maybe | rows | named | part"),
+        ({"more": 1}, "more", "text | whole | number | on | choice | maybe | rows | named | part | either"),
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_what_is_allowed(
@@ -175,3 +176,81 @@ def test_plain_and_parse_are_each_others_reverse(kind: type, data: st.DataObject
         )
     assert parse(kind, plain(value)) == value
     assert plain(parse(kind, plain(value))) == plain(value)
+
+
+@pytest.mark.parametrize("either", ["abc", 3, None])
+def test_one_of_several_scalars_is_the_first_that_fits(either: Any) -> None:
+    assert parse(Thing, {"text": "a", "either": either}).either == either
+
+
+@pytest.mark.parametrize("either", ["ABC", 4, True, 1.5, []])
+def test_what_is_none_of_several_scalars_is_one_problem(either: Any) -> None:
+    (problem,) = problems({"text": "a", "either": either})
+    assert problem["field"] == "either" and " | " in problem["allowed"]
+
+
+@dataclass(frozen=True)
+class Bounded:
+    few: Annotated[tuple[str, ...], Items(3)] = ()
+    once: Annotated[tuple[str, ...], Items(3, once=True)] | None = None
+    keys: Annotated[Mapping[str, str], Items(3)] = field(default_factory=dict)
+
+
+def test_a_list_or_mapping_of_few_items_is_taken() -> None:
+    told = {"few": ["a", "a", "a"], "once": ["a", "b", "c"], "keys": {"a": "a", "b": "a", "c": "a"}}
+    assert parse(Bounded, told) == Bounded(("a", "a", "a"), ("a", "b", "c"), told["keys"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"few": ["a"] * 4}, "few: found 4 of them, allowed: at most 3"),
+        ({"once": ["a", "b", "c", "d"]}, "once: found 4 of them, allowed: at most 3, each once"),
+        ({"once": ["a", "b", "a"]}, "once: found 'a' twice, allowed: at most 3, each once"),
+        ({"keys": dict.fromkeys("abcd", "x")}, "keys: found 4 of them, allowed: at most 3"),
+    ],
+)
+def test_too_many_or_the_same_twice_is_told(told: Any, message: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        parse(Bounded, told)
+    assert refused.value.detail == message and refused.value.code == "bad_input"
+
+
+KEY = "ssh-ed25519 " + "A" * 60
+RECORD = {"rack": "r", "uuid": "0b5f2f40-4a4e-4b0e-9d2c-0b8f9f1d2c3e", "tenant": "t", "name": "n", "host": "h"}
+RECORD |= {"flavor": "f", "image": "i"}
+SIZES = {"created_at": 1, "vcpus": 1, "memory_mib": 1, "disk_gib": 1}
+
+
+BOUNDED: list[tuple[type, dict[str, Any], tuple[str, ...]]] = [
+    (rack_requests.CreateVm, {"name": "web1"}, ("tags", "labels", "ssh_keys")),
+    (rack_requests.ActOnVm, {"name": "web1", "verb": "tag"}, ("tags",)),
+    (rack_requests.FindHosts, {"flavor": "f"}, ("labels",)),
+    (host_requests.ActOnHost, {"uuid": RECORD["uuid"], "verb": "tag"}, ("tags",)),
+    (host_requests.Secrets, {}, ("ssh_keys",)),
+    (model.Record, {**RECORD, **SIZES}, ("tags",)),
+]
+
+
+def some(name: str, count: int) -> Any:
+    if name == "labels":
+        return {f"k{number}": "v" for number in range(count)}
+    return [f"t{number}" for number in range(count)] if name == "tags" else [KEY] * count
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "name"), [(kind, told, name) for kind, told, names in BOUNDED for name in names]
+)
+def test_nothing_grows_without_a_bound(kind: type, told: dict[str, Any], name: str) -> None:
+    assert parse(kind, {**told, name: some(name, 64)})
+    with pytest.raises(BadInput) as refused:
+        parse(kind, {**told, name: some(name, 65)})
+    found = "what is not repeated here" if name == "ssh_keys" else "65 of them"
+    assert refused.value.detail.startswith(f"{name}: found {found}, allowed: at most 64")
+
+
+@pytest.mark.parametrize(("kind", "told"), [(kind, told) for kind, told, names in BOUNDED if "tags" in names])
+def test_a_tag_is_there_once(kind: type, told: dict[str, Any]) -> None:
+    with pytest.raises(BadInput) as refused:
+        parse(kind, {**told, "tags": ["a", "b", "a"]})
+    assert refused.value.detail == "tags: found 'a' twice, allowed: at most 64, each once"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from racksalt import domain_xml, stop_ladder
-from racksalt.errors import Conflict, Refused
+from racksalt.errors import Conflict, RacksaltError, Refused
 from racksalt.host_requests import Ladder
 from tests.fakes import FakeClock, FakeHypervisor
 from tests.unit.test_domain_xml import PLANS, read
@@ -97,6 +97,44 @@ def test_a_guest_that_stops_while_it_is_asked_is_stopped() -> None:
 
     hypervisor.press_power = gone  # type: ignore[method-assign]
     assert [step[:2] for step in stop(hypervisor)] == [("acpi", "stopped")]
+
+
+@pytest.mark.parametrize("rung", ["acpi", "ctrl_alt_del", "agent"])
+def test_a_polite_rung_that_goes_wrong_is_told_and_the_next_one_asks(rung: str) -> None:
+    hypervisor = running("agent")
+
+    def fail(step: str) -> None:
+        if step == rung:
+            raise Refused("libvirt_refused", "libvirt: guest agent command failed")
+
+    hypervisor.fault = fail
+    told = {step[0]: step[1] for step in stop(hypervisor)}
+    assert told[rung] == "failed" and list(told.values())[-1] == "stopped"
+    assert hypervisor.state(UUID) == "stopped"
+
+
+def test_a_guest_that_stops_although_asking_went_wrong_is_stopped() -> None:
+    hypervisor = running()
+
+    def gone(uuid: str) -> None:
+        hypervisor.states[uuid] = "stopped"
+        raise Refused("libvirt_refused", "libvirt: cannot acquire state change lock")
+
+    hypervisor.press_power = gone  # type: ignore[method-assign]
+    assert [step[:2] for step in stop(hypervisor)] == [("acpi", "stopped")]
+
+
+@pytest.mark.parametrize("error", [Refused("libvirt_refused", "stuck in D state"), Conflict("vm_state", "not now")])
+def test_a_power_cut_that_fails_after_polite_rungs_is_told(error: RacksaltError) -> None:
+    hypervisor = running()
+
+    def fail(step: str) -> None:
+        if step == "destroy":
+            raise error
+
+    hypervisor.fault = fail
+    with pytest.raises(type(error)):
+        stop(hypervisor)
 
 
 def test_a_power_cut_that_fails_is_told() -> None:

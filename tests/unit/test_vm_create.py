@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from racksalt import record_proof
 from racksalt.access import Caller, identify
 from racksalt.errors import BadInput, Conflict, Denied, NotFound, RacksaltError, Refused, Unavailable
-from racksalt.rack_requests import ActOnVm, CreateVm, ListVms, ShowVm
+from racksalt.rack_requests import ActOnVm, CreateVm, FindHosts, ListVms, ShowVm
 from racksalt.rack_vms import RackVms
 from racksalt.vm_create import VmCreate
 from tests.fakes import FakeRack, fake_rack
@@ -61,6 +62,26 @@ def test_the_next_host_is_taken_when_the_first_one_fails() -> None:
     rack = fake_rack(hosts=2)
     rack.hosts["h1"].volumes.missing = frozenset({"1" * 64})
     assert create(rack, "root", "acme/web1")["vm"]["host"] == "h2"
+
+
+def test_secrets_are_published_sealed_for_their_host_only() -> None:
+    rack = fake_rack()
+    key, secret = "ssh-ed25519 " + "A" * 68, "#!/bin/sh\n# pa55word"
+    made = create(rack, "root", "acme/web1", ssh_keys=(key,), user_data=secret)
+    seed = rack.hosts[made["vm"]["host"]].volumes.seeds[made["vm"]["uuid"]]
+    assert seed["user-data"] == secret and key in seed["meta-data"]
+    assert "pa55word" not in repr(rack.fleet.published) and "A" * 68 not in repr(rack.fleet.published)
+
+
+def test_a_host_without_a_known_key_is_sent_no_secrets() -> None:
+    rack = fake_rack(hosts=2)
+    rack.fleet.without_key = frozenset({"h1"})
+    assert create(rack, "root", "acme/web1", user_data="#!/bin/true")["vm"]["host"] == "h2"
+    rack.fleet.without_key = frozenset({"h1", "h2"})
+    with pytest.raises(Unavailable) as told:
+        create(rack, "root", "acme/web2", user_data="#!/bin/true")
+    assert told.value.code == "host_failed" and rack.vms_on_hosts() == ["acme.web1"]
+    assert all(claim.settled_at for claim in rack.claims.all())
 
 
 def test_a_name_in_use_is_a_conflict() -> None:
@@ -120,6 +141,19 @@ def test_a_claim_whose_host_never_made_it_is_purged() -> None:
     create(rack, name="web2")
     create(rack)
     assert rack.vms_on_hosts() == ["acme.web1", "acme.web2"]
+
+
+def test_a_label_of_the_flavor_cannot_be_asked_away() -> None:
+    ssd = {"vcpus": 1, "memory_mib": 128, "disk_gib": 1, "labels": {"zone": "b"}}
+    rack = fake_rack(**{"flavors.yaml": {"flavors": {"ssd": ssd}}})
+    with pytest.raises(BadInput) as told:
+        create(rack, flavor="ssd", labels={"zone": "a"})
+    assert told.value.code == "bad_input"
+    assert told.value.detail == "labels.zone: found 'a', allowed: 'b', as flavor ssd says"
+    with pytest.raises(BadInput):
+        VmCreate(rack.rack).find_hosts(FindHosts("ssd", labels={"zone": "a"}), rack.rack.settings())
+    assert rack.vms_on_hosts() == []
+    assert create(rack, "root", "acme/web1", flavor="ssd", labels={"zone": "b"})["vm"]["host"] in ("h1", "h3")
 
 
 def test_a_quota_refuses_with_its_numbers() -> None:
@@ -257,3 +291,12 @@ def test_a_name_is_free_at_once_after_a_delete_without_another_look() -> None:
     looks = rack.fleet.calls.count(("h1", "rack_host.report"))
     create(rack)
     assert rack.fleet.calls.count(("h1", "rack_host.report")) == looks
+
+
+def test_each_record_is_signed_for_the_host_that_made_it() -> None:
+    rack = fake_rack(hosts=2)
+    rack.hosts["h1"].volumes.missing = frozenset({"1" * 64})
+    create(rack)
+    (domain,) = rack.hosts["h2"].hypervisor.report().domains
+    assert domain.record is not None and domain.record.host == "h2"
+    assert record_proof.is_valid(domain.record, rack.rack.ring.read())

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from racksalt.adapters import whole_files
+from racksalt.adapters import whole_files, yaml_files
 from racksalt.adapters.yaml_files import YamlFolder
-from racksalt.errors import BadInput
+from racksalt.errors import BadInput, Unavailable
 from racksalt.ports import SourceFolder
 
 TEXT = """\
@@ -85,7 +88,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(Unavailable, match="No space"):
         whole_files.replace(folder.path / "tenants.yaml", b"tenants: {}\n")
     assert [path.name for path in folder.path.iterdir()] == ["tenants.yaml"]
     assert (folder.path / "tenants.yaml").read_text() == TEXT
@@ -117,3 +120,103 @@ def test_a_missing_file_is_empty(tmp_path: Path) -> None:
 def test_an_empty_file_is_an_empty_mapping(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("# nothing yet\n")
     assert YamlFolder(tmp_path).read("x.yaml").data == {}
+
+
+NAMES = ("tenants.yaml", "users.yaml")
+
+
+@dataclass(eq=False)
+class Parser:
+    """Counts how often it is asked."""
+
+    runs: int = 0
+
+    def __call__(self, folder: SourceFolder) -> Any:
+        self.runs += 1
+        return {name: folder.read(name).data for name in NAMES}
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files written a moment ago count as old: for tests that change them in other ways than in place."""
+    monkeypatch.setattr(yaml_files, "_SETTLED_NS", -(10**9))
+
+
+@pytest.mark.usefixtures("settled")
+def test_files_that_did_not_change_are_parsed_once_for_all_of_the_process(folder: YamlFolder) -> None:
+    parser = Parser()
+    first = folder.once(NAMES, parser)
+    assert YamlFolder(folder.path).once(NAMES, parser) is first
+    assert parser.runs == 1 and set(first["tenants.yaml"]["tenants"]) == {"acme", "beta"}
+    assert folder.once(NAMES, Parser()) == first, "another parser is asked itself"
+
+
+def _replace_within_a_tick(path: Path) -> None:
+    """Another file of the same name, size and times."""
+    old, other = path.stat(), path.with_name("other")
+    other.write_text(TEXT.replace("vms: 3", "vms: 4"))
+    os.utime(other, ns=(old.st_atime_ns, old.st_mtime_ns))
+    other.replace(path)
+
+
+def _write_within_a_tick(path: Path) -> None:
+    """The same file with another text of the same size, and its time set back."""
+    old = path.stat()
+    path.write_text(TEXT.replace("vms: 3", "vms: 4"))
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize(
+    "change",
+    [
+        _replace_within_a_tick,
+        _write_within_a_tick,
+        lambda path: path.write_text("tenants: {}\n"),
+        lambda path: path.unlink(),
+        lambda path: path.with_name("users.yaml").write_text("users: {}\n"),
+    ],
+    ids=["replaced", "written", "shorter", "gone", "new file"],
+)
+def test_a_change_is_seen_at_once(folder: YamlFolder, change: Callable[[Path], object]) -> None:
+    parser = Parser()
+    before = folder.once(NAMES, parser)
+    time.sleep(0.02)
+    change(folder.path / "tenants.yaml")
+    assert folder.once(NAMES, parser) != before and parser.runs == 2
+
+
+def test_a_file_that_was_written_a_moment_ago_is_read_again(folder: YamlFolder) -> None:
+    """A second write within the clock's tick has the same time, and may have the same size."""
+    parser = Parser()
+    folder.once(NAMES, parser)
+    folder.once(NAMES, parser)
+    assert parser.runs == 2
+
+
+@pytest.mark.usefixtures("settled")
+def test_what_is_refused_is_not_kept_and_is_told_with_its_lines(folder: YamlFolder) -> None:
+    lines: list[int] = []
+
+    def refuse(folder: SourceFolder) -> None:
+        lines.append(folder.read("tenants.yaml").line_of(("tenants", "beta")))
+        raise BadInput("no")
+
+    for _ in range(2):
+        with pytest.raises(BadInput):
+            folder.once(NAMES, refuse)
+    assert lines == [1, 9] * 2, "fast first, then with lines"
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_right_folder_needs_the_slow_reader_for_no_plain_file(
+    folder: YamlFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: Any) -> None:
+        raise AssertionError("the slow reader was asked")
+
+    monkeypatch.setattr(yaml_files, "_parsed", slow)
+    assert folder.once(("tenants.yaml",), lambda source: source.read("tenants.yaml").data)["tenants"]["acme"]
+    (folder.path / "users.yaml").write_text("users: {x: &y 1}\n")
+    with pytest.raises(AssertionError):
+        folder.once(NAMES, Parser())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from racksalt import shape
@@ -25,6 +26,8 @@ class ClaimFiles:
     """The ``Claims`` port: ``ROOT/UUID.json`` under one lock."""
 
     root: Path = ROOT
+    #: What was read before: under the lock only those that are new or changed are read again.
+    _known: dict[str, tuple[tuple[int, int, int], Claim]] = field(default_factory=dict, repr=False, compare=False)
 
     def locked(self) -> AbstractContextManager[None]:
         """What is unique in the rack is decided by one at a time."""
@@ -63,14 +66,31 @@ class ClaimFiles:
         if self.root.is_dir():
             sync_folder(self.root)
 
-    def _read(self) -> Iterator[tuple[Path, Claim | Exception]]:
-        for path in self.root.glob("*.json"):
+    def _read(self) -> Iterator[tuple[str, Claim | Exception]]:
+        if not self.root.is_dir():
+            return
+        with os.scandir(self.root) as entries:
+            files = [entry for entry in entries if entry.name.endswith(".json")]
+        for gone in self._known.keys() - {entry.name for entry in files}:
+            self._known.pop(gone, None)
+        for entry in files:
             try:
-                yield path, shape.parse(Claim, json.loads(path.read_text(encoding="utf-8")))
+                yield entry.path, self._claim(entry)
             except FileNotFoundError:
                 continue
             except (BadInput, ValueError) as error:
-                yield path, error
+                yield entry.path, error
+
+    def _claim(self, entry: os.DirEntry[str]) -> Claim:
+        """A claim is never changed in place: each writing of it is another file."""
+        now = entry.stat()
+        version = (now.st_ino, now.st_mtime_ns, now.st_size)
+        known = self._known.get(entry.name)
+        if known is not None and known[0] == version:
+            return known[1]
+        claim = shape.parse(Claim, json.loads(Path(entry.path).read_text(encoding="utf-8")))
+        self._known[entry.name] = (version, claim)
+        return claim
 
     def _make_root(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -52,3 +52,10 @@ class InventoryCache:
     def write(self, report: HostReport) -> None:
         """Keep the newest report of a host."""
         self._cache.write(report.host, shape.plain(report))
+
+    def clear(self, *, keep: Collection[str]) -> None:
+        """Drop the last look, and the reports of all other hosts."""
+        self._looks.drop("newest")
+        for host in self._cache.names():
+            if host not in keep:
+                self._cache.drop(host)

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from racksalt import errors, rack_answer, tickets
-from racksalt.adapters import key_file
+from racksalt import access, envelopes, errors, rack_answer, tickets
+from racksalt import audit as entries
+from racksalt.adapters import audit_files as audits
+from racksalt.adapters import envelope_key, key_file, salt_events, shell_secrets, stop_signal
+from racksalt.adapters.audit_files import AuditFiles
 from racksalt.adapters.claim_files import ClaimFiles
 from racksalt.adapters.inventory_cache import InventoryCache
+from racksalt.adapters.key_ring import KeyFiles
+from racksalt.adapters.minion_keys import AcceptedKeys
+from racksalt.adapters.salt_acl import SaltAcl
 from racksalt.adapters.salt_fleet import SaltFleet
+from racksalt.adapters.salt_jobs import SaltJobs
 from racksalt.adapters.system import SystemClock
 from racksalt.adapters.yaml_files import YamlFolder
-from racksalt.errors import RacksaltError, Unavailable
+from racksalt.errors import Cancelled, Conflict, RacksaltError, Unavailable
+from racksalt.model import Head
 from racksalt.rack import Rack
 from racksalt.rack_answer import Came
-from racksalt.settings import Settings, load
+from racksalt.rack_watch import PREFIX, TICK_S, RackWatch
+from racksalt.settings import Settings, current
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +37,14 @@ HTPASSWD = "/etc/racksalt/htpasswd"
 TICKET_KEY = "/etc/racksalt/ticket.key"
 
 #: What these errors tell of the rack's inside is for its shell only.
-_FOR_THE_SHELL = ("bad_rack_files", "claim_unreadable")
+_FOR_THE_SHELL = (
+    "audit_unreadable",
+    "audit_unwritable",
+    "bad_rack_files",
+    "claim_unreadable",
+    "not_written",
+    "rack_key_missing",
+)
 
 
 def rack_files(opts: Mapping[str, Any]) -> YamlFolder:
@@ -57,7 +74,7 @@ def is_ticket(opts: Mapping[str, Any], user: str, text: str) -> bool:
 
 def settings(opts: Mapping[str, Any]) -> Settings:
     """The rack's files as they are now."""
-    return load(rack_files(opts))
+    return current(rack_files(opts))
 
 
 @contextmanager
@@ -65,11 +82,29 @@ def connected(opts: Mapping[str, Any]) -> Iterator[Rack]:
     """The rack of this master, for one or more calls."""
     clock = SystemClock()
     claims = ClaimFiles(Path(_config(opts).get("claims", "/var/lib/racksalt/claims")))
-    fleet = SaltFleet(opts, clock)
+    audit = audit_files(opts)
+    fleet = SaltFleet(
+        opts,
+        clock,
+        keys=AcceptedKeys(opts["pki_dir"]),
+        head=lambda: _head(audit),
+        on_dropped=partial(_dropped, audit),
+    )
+    cache, ring, jobs, acl = InventoryCache(opts), key_ring(opts), SaltJobs(opts), SaltAcl(opts)
     try:
-        yield Rack(rack_files(opts), fleet, claims, InventoryCache(opts), clock, master_id(opts))
+        yield Rack(rack_files(opts), fleet, claims, cache, clock, master_id(opts), ring, audit, jobs, acl)
     finally:
         fleet.close()
+
+
+def audit_files(opts: Mapping[str, Any]) -> AuditFiles:
+    """The audit of this master: in the folder ``racksalt: {audit: …}`` of its configuration."""
+    return AuditFiles(master_id(opts), SystemClock(), Path(_config(opts).get("audit", audits.ROOT)))
+
+
+def key_ring(opts: Mapping[str, Any]) -> KeyFiles:
+    """The rack's keys, beside the master's own."""
+    return KeyFiles(Path(opts["pki_dir"]) / "racksalt")
 
 
 def master_id(opts: Mapping[str, Any]) -> str:
@@ -86,16 +121,99 @@ def answer(
     context: dict[str, Any],
     job: str = "",
 ) -> Any:
-    """One runner call: the answer, or the error as plain data."""
+    """One runner call: the answer, or the error as plain data; to the API, with the proof that it is this one."""
+    text = arguments.get("unknown", {}).get(envelopes.ARGUMENT)
+    told = _answer(fun, arguments, user=user, opts=opts, context=context, job=job)
+    return envelope_key.prove(opts, text, job=job, answer=told) if isinstance(text, str) else told
+
+
+def _answer(
+    fun: str, arguments: Mapping[str, Any], *, user: str, opts: Mapping[str, Any], context: dict[str, Any], job: str
+) -> Any:
     try:
-        with connected(opts) as rack:
-            return rack_answer.carry_out(rack, Came(fun, user, arguments, job))
+        arguments, address = _opened(fun, arguments, user, opts)
+        with stop_signal.heeded(), connected(opts) as rack:
+            return rack_answer.carry_out(rack, Came(fun, user, arguments, job, address))
+    except Cancelled:
+        context["retcode"] = 1
+        return errors.as_result(Conflict("job_cancelled", "its process was asked to end before it was done"))
     except RacksaltError as error:
         context["retcode"] = 1
-        if error.code in _FOR_THE_SHELL and not (user == "root" or user.startswith("sudo_")):
+        if error.code in _FOR_THE_SHELL and not _is_shell(user):
             log.error("%s", error.detail)
-            error = Unavailable("rack_unavailable", "the rack's files are wrong; the operator can see where")
+            error = Unavailable("rack_unavailable", "the rack can decide nothing now; the operator can see why")
         return errors.as_result(error)
+
+
+def _opened(
+    fun: str, arguments: Mapping[str, Any], user: str, opts: Mapping[str, Any]
+) -> tuple[dict[str, Any], str | None]:
+    """The arguments with the secrets that came beside them, and the address of the API's caller.
+
+    Over the API they are in its envelope; on the shell they are in a file or on standard input. Nobody else has any.
+    """
+    unknown = dict(arguments.get("unknown", {}))
+    text = unknown.pop(envelopes.ARGUMENT, None)
+    plain = {**arguments, "unknown": unknown}
+    if text is not None:
+        address, secrets = envelope_key.open_envelope(opts, text, user=user, fun=fun, now=SystemClock().now())
+        told = {key: value for key, value in secrets.items() if key in plain}
+        unknown.update({key: value for key, value in secrets.items() if key not in plain})
+        return {**plain, **dict.fromkeys(set(envelopes.SECRET_ARGUMENTS) & set(plain)), **told}, address
+    if any(plain.get(key) is not None for key in shell_secrets.ARGUMENTS):
+        access.require_shell(user, settings(opts))
+        return {**plain, **shell_secrets.read(plain)}, None
+    return plain, None
+
+
+def _is_shell(user: str) -> bool:
+    """By name alone: where the rack's files are wrong, nobody knows their ``shell_operators``."""
+    return user == "root" or user.startswith("sudo_")
+
+
+def tell(opts: Mapping[str, Any]) -> Callable[..., None]:
+    """Where the API tells of logins and of what it refuses before any runner is called: in the audit."""
+    audit = audit_files(opts)
+
+    def told(*, kind: str, user: str, address: str, fun: str | None = None, code: str | None = None) -> None:
+        if kind == "login":
+            _append(audit, entries.login(user, address))
+        elif kind == "login_refused":
+            _append(audit, entries.login_refused(user, address, result=code or ""))
+        else:
+            _append(audit, entries.refused(entries.Act(user, fun or "", address), code or ""))
+
+    return told
+
+
+def watch(opts: Mapping[str, Any]) -> None:
+    """The writer's watch, until the master stops."""
+    watching = RackWatch()
+    for event in salt_events.events(opts, PREFIX, wait_s=TICK_S):
+        with connected(opts) as rack:
+            watching.turn(rack, event)
+
+
+def _append(audit: AuditFiles, entry: entries.Entry) -> None:
+    """What has been decided already stands, also where it cannot be written down."""
+    try:
+        audit.append(entry)
+    except Unavailable as error:
+        log.error("not in the audit: %s: %s", entry.kind, error.detail)
+
+
+def _dropped(audit: AuditFiles, host: str, job: str, reason: str) -> None:
+    """A host's answer that proves nothing goes into the audit."""
+    _append(audit, entries.dropped(host, job, reason=reason))
+
+
+def _head(audit: AuditFiles) -> Head | None:
+    """What hosts are told of the audit. One that cannot be read refuses changes; reading goes on."""
+    try:
+        return audit.head()
+    except Unavailable as error:
+        log.error("%s", error.detail)
+        return None
 
 
 def _config(opts: Mapping[str, Any]) -> Mapping[str, Any]:

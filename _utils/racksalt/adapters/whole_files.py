@@ -6,9 +6,23 @@ import os
 import tempfile
 from pathlib import Path
 
+from racksalt.errors import Unavailable
+
 
 def replace(path: Path, content: bytes, *, mode: int | None = None) -> None:
-    """Write a file so that after any crash the old or the new one is there, whole."""
+    """Write a file so that after any crash the old or the new one is there, whole.
+
+    Raises ``Unavailable`` where it cannot be written: a full disk, or a read-only one. The old one stays then.
+    """
+    try:
+        _replace(path, content, mode=mode)
+    except OSError as error:
+        raise Unavailable(
+            "not_written", f"{path} cannot be written: {error.strerror}; nothing was changed, make room and try again"
+        ) from error
+
+
+def _replace(path: Path, content: bytes, *, mode: int | None) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -18,7 +18,7 @@ import cherrypy
 from salt.netapi.rest_cherrypy import app as rest_cherrypy
 
 from racksalt.api import lowstate
-from racksalt.api.gate import Gate
+from racksalt.api.gate import Gate, Tell, tell_nobody
 from racksalt.api.lowstate import Call
 from racksalt.api.sessions import Session
 from racksalt.errors import BadInput, RacksaltError, Unavailable
@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 
 #: 64 KiB of user-data, escaped, and some room; nothing that a tenant sends is larger.
 MAX_BODY_BYTES = 256 * 1024
+MAX_HEAD_BYTES = 64 * 1024
+#: For a whole request, for some progress of its answer, and between two requests of a connection.
+REQUEST_TIMEOUT_S = 10
+#: Connections that come faster than they are accepted.
+_BACKLOG = 1024
 
 
 class Front:
@@ -50,11 +55,16 @@ class Commands(Front):
 
     def POST(self) -> bytes:
         """Run one or more calls; the answers stand in ``return``, in order."""
-        calls, token = lowstate.calls(_body())
-        if token is not None and not self.token_in_body:
-            raise BadInput("token: send it in the header X-Auth-Token")
-        session = self.gate.session(token or _header_token())
-        answers = [_guarded(self.gate, call, session) for call in calls]
+        address = cherrypy.request.remote.ip
+        try:
+            calls, token = lowstate.calls(_body())
+            if token is not None and not self.token_in_body:
+                raise BadInput("token: send it in the header X-Auth-Token")
+        except BadInput as error:
+            self.gate.note_refused(_header_token(), error, address=address)
+            raise
+        session = self.gate.session(token or _header_token(), address=address)
+        answers = [_guarded(self.gate, call, session, address=address) for call in calls]
         _set_status(answers)
         return _json({"return": answers})
 
@@ -84,7 +94,7 @@ class Logout(Front):
 
     def POST(self) -> bytes:
         """Log out."""
-        self.gate.log_out(_header_token() or "")
+        self.gate.log_out(_header_token(), address=cherrypy.request.remote.ip)
         return _json({"return": "Your token has been cleared"})
 
 
@@ -126,7 +136,9 @@ class Api(rest_cherrypy.API):  # type: ignore[misc]  # Salt is untyped
         conf: dict[str, Any] = super().get_conf()
         conf["global"] |= {
             "server.max_request_body_size": MAX_BODY_BYTES,
-            "server.socket_timeout": 10,
+            "server.max_request_header_size": MAX_HEAD_BYTES,
+            "server.socket_queue_size": _BACKLOG,
+            "server.socket_timeout": self.apiopts.get("request_timeout_s", REQUEST_TIMEOUT_S),
             "tools.sessions.on": False,
         }
         conf["/"] |= {
@@ -140,20 +152,20 @@ class Api(rest_cherrypy.API):  # type: ignore[misc]  # Salt is untyped
         return conf
 
 
-def get_app(opts: Mapping[str, Any], settings: Mapping[str, Any]) -> cherrypy.Application:
+def get_app(opts: Mapping[str, Any], settings: Mapping[str, Any], *, tell: Tell = tell_nobody) -> cherrypy.Application:
     """The application, and CherryPy configured for it; ``settings`` is the master's ``rack_api`` block."""
     cherrypy.config["saltopts"] = opts
     cherrypy.config["apiopts"] = dict(settings)
-    cherrypy.config["racksalt.gate"] = Gate(opts)
+    cherrypy.config["racksalt.gate"] = Gate(opts, tell=tell)
     root = Api()
     application = cherrypy.Application(root, "", {path: of for path, of in root.get_conf().items() if path != "global"})
     application.request_class = Request
     return application
 
 
-def _guarded(gate: Gate, call: Call, session: Session) -> Any:
+def _guarded(gate: Gate, call: Call, session: Session, *, address: str) -> Any:
     try:
-        return gate.run(call, session)
+        return gate.run(call, session, address=address)
     except RacksaltError as error:
         return {"error": error.as_dict()}
 
@@ -195,11 +207,9 @@ def _read_body() -> None:
 
 
 def _whole(body: Any) -> bytes:
-    """All of a body; cheroot tells a large one, a broken one and a client that is gone as nearly the same error."""
+    """All of a body; cheroot tells a large one and a broken one as nearly the same error."""
     try:
         read: bytes = body.read()
-    except TimeoutError as error:
-        raise cherrypy.HTTPError(408) from error
     except (OSError, ValueError) as error:
         raise cherrypy.HTTPError(413 if "Too Large" in str(error) else 400) from error
     return read
@@ -227,7 +237,7 @@ def _error_page(status: str, message: str, traceback: str, version: str) -> byte
     """CherryPy's own refusals, as JSON and without what they are made of."""
     number = int(status.split()[0])
     cherrypy.response.headers["Content-Type"] = "application/problem+json"
-    code = status.partition(" ")[2].lower().replace(" ", "_")
+    code = status.partition(" ")[2].lower().replace(" ", "_").replace("-", "_")
     return json.dumps({"code": code, "status": number, "detail": status}).encode()
 
 

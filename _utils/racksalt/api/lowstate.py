@@ -7,11 +7,11 @@ Salt takes an identity, a target or options from any extra key of the low data, 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 
-from racksalt import shape
+from racksalt import envelopes, shape
 from racksalt.errors import BadInput
 from racksalt.shape import Holds, Matches
 
@@ -22,16 +22,17 @@ _MOST_CALLS = 10
 class _Head:
     """What every call says of itself."""
 
-    client: Literal["runner"]
+    client: Literal["runner", "runner_async"]
     fun: Annotated[str, Matches(r"[a-z_]{1,40}\.[a-z_]{1,40}", "MODULE.FUNCTION")]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One runner call with its keyword arguments."""
+    """One runner call with its keyword arguments; one that is not waited for is answered by the job's id."""
 
     fun: str
-    kwarg: dict[str, Any]
+    kwarg: dict[str, Any] = field(repr=False)
+    is_waited_for: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ def _call(chunk: Any) -> Call:
     kwarg = chunk.get("kwarg") or {}
     if not isinstance(kwarg, dict):
         raise BadInput("kwarg: a mapping of arguments")
-    forged = [key for key in kwarg if key.startswith("__")]
+    forged = [key for key in kwarg if key.startswith("__") or key == envelopes.ARGUMENT]
     if forged:
         raise BadInput(f"kwarg: {shape.shown(forged[0])} is no argument")
-    return Call(shape.parse(_Head, data).fun, kwarg)
+    head = shape.parse(_Head, data)
+    return Call(head.fun, kwarg, is_waited_for=head.client == "runner")

@@ -1,0 +1,118 @@
+"""One call to hosts over the bus: which returns count, and how long the others are waited for.
+
+Silence is neither success nor failure: after a while the silent hosts are asked whether the job still runs, and
+the kept returns are looked up, as Salt can lose returns (Salt issue 57750). What a host has not signed for this call
+is dropped, told once, and the wait for the true answer goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from racksalt import host_answers
+from racksalt.host_answers import Call, Unproved, Verify
+from racksalt.ports import Answer, Bus, Clock, Silent
+
+log = logging.getLogger(__name__)
+
+#: Told of what was dropped: the name it came under, the job, the reason; once for each host and publish.
+OnDropped = Callable[[str, str, str], None]
+
+#: How long a host may take before it is asked whether the job still runs.
+_ASK_AGAIN_AFTER_S = 4.0
+#: How long a host may take to say that it does: under load as long as for the job itself.
+_STILL_THERE_S = 6.0
+#: Whether a job still runs is not signed: a yes counts more than a no that came so much before it.
+_NO_IS_FINAL_S = 1.0
+#: What a host that was silent lately gets at least, beyond the time of the others: as long as they took.
+_GRACE_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCall:
+    """One publish and the wait for its answers; ``doubted`` hosts are not waited for beyond others that answer."""
+
+    bus: Bus
+    clock: Clock
+    verify: Verify
+    on_dropped: OnDropped
+    call: Call
+    doubted: frozenset[str] = frozenset()
+    _answers: dict[str, Answer] = field(default_factory=dict, init=False)
+    _dropped: dict[str, str] = field(default_factory=dict, init=False)
+
+    def run(self, hosts: Sequence[str], arguments: Sequence[Any], *, timeout_s: float) -> dict[str, Answer]:
+        """What each host has signed as its answer; ``Silent`` for the others."""
+        began = self.clock.now()
+        reached = self.bus.publish(hosts, self.call.function, arguments, job=self.call.job)
+        waiting, running = set(reached) & set(hosts), set[str]()
+        while waiting and (left_s := timeout_s - (self.clock.now() - began)) > 0:
+            self._collect(hosts, waiting, for_s=min(_ASK_AGAIN_AFTER_S, left_s), began=began)
+            if waiting:
+                running = self._still_running(waiting)
+                self._look_up(waiting)
+                waiting &= running
+        waited_s = round(self.clock.now() - began, 1)
+        silent = {host: Silent(waited_s, self._dropped.get(host, ""), host in running) for host in hosts}
+        return silent | self._answers
+
+    def _collect(self, hosts: Sequence[str], waiting: set[str], *, for_s: float, began: float) -> None:
+        """Take returns off the bus until nobody is waited for any more."""
+        until = self.clock.now() + for_s
+        while waiting and (left_s := until - self.clock.now()) > 0:
+            only_doubted = self._need_not_wait(waiting)
+            grace_s = max(_GRACE_S, self.clock.now() - began)
+            came = self.bus.next_return(self.call.job, wait_s=min(left_s, grace_s) if only_doubted else left_s)
+            if came is None and only_doubted:
+                return
+            if came is not None:
+                self._take(*came, known=came[0] in hosts)
+                waiting -= set(self._answers)
+
+    def _take(self, host: str, returned: Any, *, known: bool) -> None:
+        """Believe a return, or drop it; a host may well return the same thing twice."""
+        if not known:
+            self._drop("", f"came under the name of {host!r:.80}, which was not asked")
+            return
+        judged = host_answers.judge(returned, self.call, host=host, verify=self.verify)
+        if isinstance(judged, Unproved):
+            self._drop(host, judged.reason)
+        elif host not in self._answers:
+            self._answers[host] = host_answers.told(judged.answer, host)
+
+    def _drop(self, host: str, reason: str) -> None:
+        if host not in self._dropped:
+            self._dropped[host] = reason
+            log.warning("job %s %s, host %s: dropped: %s", self.call.job, self.call.function, host or "?", reason)
+            self.on_dropped(host, self.call.job, reason)
+
+    def _need_not_wait(self, hosts: set[str]) -> bool:
+        """Others have answered, and these were silent lately. Where nobody answers, it may be the load of all."""
+        return hosts <= self.doubted and bool(self._answers)
+
+    def _look_up(self, waiting: set[str]) -> None:
+        """Answers that the bus has lost."""
+        for host, returned in self.bus.kept_returns(self.call.job).items():
+            if host in waiting:
+                self._take(host, returned, known=True)
+        waiting -= set(self._answers)
+
+    def _still_running(self, waiting: set[str]) -> set[str]:
+        """Which of the silent hosts say that they are still at it."""
+        job = self.bus.new_job()
+        asked = set(self.bus.publish(sorted(waiting), "saltutil.find_job", [self.call.job], job=job)) & waiting
+        yes: set[str] = set()
+        no: set[str] = set()
+        until = self.clock.now() + (_GRACE_S if self._need_not_wait(asked) else _STILL_THERE_S)
+        while asked - yes and (left_s := until - self.clock.now()) > 0:
+            came = self.bus.next_return(job, wait_s=left_s)
+            if came is None:
+                break
+            host, found = came
+            (yes if found and isinstance(found, Mapping) else no).add(host)
+            if asked <= yes | no:
+                until = min(until, self.clock.now() + _NO_IS_FINAL_S)
+        return waiting & yes

@@ -1,0 +1,73 @@
+"""What the writer looks after by itself: claims past their time, and events that nobody has signed.
+
+No event of a host is believed as it stands: the bus does not prove who speaks. One under Racksalt's own prefix is
+somebody's try, and is told to the audit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from racksalt import audit
+from racksalt.audit import Act
+from racksalt.errors import RacksaltError
+from racksalt.rack import Rack
+from racksalt.rack_claims import RackClaims
+
+log = logging.getLogger(__name__)
+
+#: Every event of Racksalt's has a tag that begins so.
+PREFIX = "racksalt/"
+#: How often claims are looked at; where a look ends none of them, the next one comes twice as late.
+TICK_S = 10.0
+_LATEST_S = 300.0
+#: One who sends many events gets one line in so long.
+_QUIET_S = 60.0
+#: So many senders are told apart.
+_MOST_SENDERS = 100
+
+
+@dataclass
+class RackWatch:
+    """One watch, over one or more connections to the rack."""
+
+    _told_at: dict[str, float] = field(default_factory=dict)
+    _next_look_at: float = 0.0
+    _pause_s: float = TICK_S
+
+    def heard(self, rack: Rack, tag: str, data: Mapping[str, Any]) -> None:
+        """An event under our prefix."""
+        claimed = str(data.get("id", ""))[:64]
+        now = rack.clock.now()
+        sender = claimed if claimed in self._told_at or len(self._told_at) < _MOST_SENDERS else ""
+        if now - self._told_at.get(sender, -_QUIET_S) < _QUIET_S:
+            return
+        self._told_at[sender] = now
+        rack.audit.append(audit.dropped(claimed, "", reason=f"an event that nobody has signed: {tag[:100]}"))
+
+    def tick(self, rack: Rack) -> None:
+        """End what can be ended; on the writer only."""
+        now = rack.clock.now()
+        if now < self._next_look_at or not RackClaims(rack).any_due():
+            return
+        current = rack.settings()
+        if rack.master != current.writer:
+            return
+        ended = RackClaims(rack).tidy(rack.inventory(current))
+        for line in ended:
+            log.info("claim ended: %s", line)
+            rack.audit.append(audit.outcome(Act(rack.master, "rack_watch", object=line.partition(":")[0]), line))
+        self._pause_s = TICK_S if ended else min(2 * self._pause_s, _LATEST_S)
+        self._next_look_at = now + self._pause_s
+
+    def turn(self, rack: Rack, event: Mapping[str, Any] | None) -> None:
+        """One event or none, then the claims; what fails is tried again at the next turn."""
+        try:
+            if event is not None:
+                self.heard(rack, str(event.get("tag", "")), event.get("data") or {})
+            self.tick(rack)
+        except RacksaltError as error:
+            log.warning("%s: %s", error.code, error.detail)

@@ -1,0 +1,118 @@
+"""BURST: 50 creates at once on three hosts, and the same 50 by raw virsh, with as many of them side by side."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import deploy
+from rackbox_lib.node import Node
+from rackbox_lib.rack import Rack
+from tests.bench import create
+from tests.bench.figures import Figure
+
+_VMS = 50
+_SIDE_BY_SIDE = 8
+_ROUNDS = 3
+_GOAL = 1.3
+
+#: In the master: so many processes, each with its own rack, as the API's runners have.
+_OURS = """
+import json, sys, time
+from multiprocessing import get_context
+import salt.config
+from racksalt import access
+from racksalt.adapters import this_rack
+from racksalt.rack_requests import CreateVm
+from racksalt.vm_create import VmCreate
+
+OPTS = salt.config.master_config("/etc/salt/master")
+
+def make(number):
+    with this_rack.connected(OPTS) as rack:
+        settings = rack.settings()
+        caller = access.identify("root", settings)
+        VmCreate(rack).create(caller, CreateVm(f"acme/burst{number}", flavor="m1.tiny", image="tiny"), settings)
+
+with get_context("fork").Pool(int(sys.argv[2])) as pool:
+    pool.map(time.sleep, [0.2] * int(sys.argv[2]))
+    began = time.perf_counter()
+    pool.map(make, range(int(sys.argv[1])), chunksize=1)
+    print(json.dumps(time.perf_counter() - began))
+"""
+
+#: On a host: one VM by hand, with the same disk, seed and XML.
+_RAW_ONE = """
+set -e
+disk=/var/lib/racksalt/volumes/raw
+qemu-img create -q -f qcow2 $disk$1.qcow2 1G
+xorrisofs -quiet -volid cidata -joliet -rock -output $disk$1.iso /tmp/raw-seed
+sed "s,<name>raw1<,<name>raw$1<,; s,/volumes/raw\\.,/volumes/raw$1.,; s,qemu/raw\\.console,qemu/raw$1.console," \
+    /tmp/raw.xml > /tmp/raw$1.xml
+virsh -q define /tmp/raw$1.xml
+virsh -q start raw$1
+"""
+
+_WIPE = """
+for name in $(virsh list --all --name); do virsh -q destroy $name; virsh -q undefine $name; done
+rm -f /var/lib/racksalt/volumes/raw* /var/lib/racksalt/volumes/acme/* /var/lib/racksalt/leases/nat/*
+"""
+
+
+def measure() -> list[Figure]:
+    """Medians of interleaved rounds; all guests boot meanwhile, on either side."""
+    rack = Rack("bench")
+    rack.up(3)
+    deploy.deploy(rack)
+    try:
+        return _measure(rack)
+    finally:
+        rack.down()
+
+
+def _measure(rack: Rack) -> list[Figure]:
+    edit = (
+        "import yaml; p='/etc/racksalt/rack/tenants.yaml'; d=yaml.safe_load(open(p));"
+        "d['tenants']['acme']['quota']={'vms':-1,'vcpus':-1,'memory_mib':-1,'disk_gib':-1};"
+        "yaml.safe_dump(d,open(p,'w'))"
+    )
+    rack.master.run(["/opt/racksalt-master/bin/python3", "-c", edit], timeout_s=30)
+    for host in rack.hosts():
+        create.prepare_raw(rack, create.tenant_of(rack), host.name)
+    ours, raw = [], []
+    for _ in range(_ROUNDS):
+        ours.append(_ours(rack))
+        raw.append(_raw(rack))
+    middle, other = statistics.median(ours), statistics.median(raw)
+    case = f"{_VMS} creates at once, {_SIDE_BY_SIDE} side by side"
+    return [Figure("BURST", case, middle, other, "raw virsh", "s", f"<= {_GOAL} x raw", middle <= _GOAL * other)]
+
+
+def _ours(rack: Rack) -> float:
+    argv = ["/opt/racksalt-master/bin/python3", "-c", _OURS, str(_VMS), str(_SIDE_BY_SIDE)]
+    seconds = float(json.loads(rack.master.run(argv, timeout_s=600).stdout.splitlines()[-1]))
+    _wipe(rack)
+    return seconds
+
+
+def _raw(rack: Rack) -> float:
+    hosts = rack.hosts()
+
+    def make(number: int) -> None:
+        node: Node = hosts[number % len(hosts)]
+        node.run(["sh", "-c", _RAW_ONE, "raw", str(number)], timeout_s=300)
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        list(pool.map(make, range(_VMS)))
+    seconds = time.perf_counter() - began
+    _wipe(rack)
+    return seconds
+
+
+def _wipe(rack: Rack) -> None:
+    for host in rack.hosts():
+        host.run(["sh", "-c", _WIPE], timeout_s=120)
+    rack.master.run(["sh", "-c", "rm -f /var/lib/racksalt/claims/*.json"], timeout_s=20)

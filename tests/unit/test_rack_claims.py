@@ -1,0 +1,218 @@
+"""The life of a claim: who ends it, and when."""
+
+from __future__ import annotations
+
+import pytest
+
+from racksalt.errors import Conflict, RacksaltError, Refused, Unavailable
+from racksalt.model import Claim, Record
+from racksalt.names import new_uuid
+from racksalt.rack_claims import RackClaims
+from tests.fakes import FakeRack, fake_rack
+from tests.unit.test_host_vms import UUID, vm
+from tests.unit.test_rack import look, make, own
+from tests.unit.test_vm_create import create
+
+LATE_S = 600.0
+
+
+def tidy(rack: FakeRack) -> list[str]:
+    return RackClaims(rack.rack).tidy(look(rack))
+
+
+def hold(rack: FakeRack, record: Record, *, age_s: float = 0.0, settled_at: float | None = None) -> None:
+    rack.claims.write(Claim(record, rack.clock.time - age_s, settled_at))
+
+
+def test_a_settled_claim_goes_when_a_report_shows_it_for_long_enough() -> None:
+    rack = fake_rack()
+    hold(rack, make(rack), settled_at=rack.clock.time)
+    tidy(rack)
+    assert rack.claims.held
+    rack.clock.sleep(LATE_S)
+    tidy(rack)
+    assert not rack.claims.held and rack.vms_on_hosts() == ["acme.web1"]
+
+
+def test_a_settled_claim_of_a_silent_host_stays() -> None:
+    rack = fake_rack()
+    record = make(rack)
+    rack.hosts["h1"].silent = True
+    rack.claims.write(Claim(record, rack.clock.time, rack.clock.time))
+    rack.clock.sleep(10 * LATE_S)
+    tidy(rack)
+    assert list(rack.claims.held) == [record.uuid]
+
+
+def test_an_open_claim_within_its_time_is_left_alone() -> None:
+    rack = fake_rack()
+    hold(rack, own(vm()))
+    tidy(rack)
+    assert list(rack.claims.held) == [UUID.format(1)]
+    assert ("h1", "rack_vm.purge") not in rack.fleet.calls
+
+
+def test_a_late_claim_that_the_host_shows_has_become_a_vm() -> None:
+    rack = fake_rack()
+    hold(rack, make(rack), age_s=LATE_S)
+    tidy(rack)
+    assert not rack.claims.held and rack.vms_on_hosts() == ["acme.web1"]
+    assert ("h1", "rack_vm.purge") not in rack.fleet.calls
+
+
+def test_a_late_claim_that_the_host_does_not_show_is_purged_there() -> None:
+    rack = fake_rack()
+    rack.hosts["h1"].volumes.files.add(f"/volumes/acme/{UUID.format(1)}.qcow2")
+    hold(rack, own(vm()), age_s=LATE_S)
+    tidy(rack)
+    assert not rack.claims.held and rack.leftovers() == []
+
+
+def test_a_late_claim_of_a_silent_host_stays_until_it_answers() -> None:
+    rack = fake_rack()
+    hold(rack, own(vm()), age_s=LATE_S)
+    rack.hosts["h1"].silent = True
+    tidy(rack)
+    assert rack.claims.held
+    rack.hosts["h1"].silent = False
+    tidy(rack)
+    assert not rack.claims.held
+
+
+def test_a_claim_stays_when_the_purge_is_not_confirmed() -> None:
+    rack = fake_rack()
+    hold(rack, own(vm()), age_s=LATE_S)
+    seen = look(rack)
+    rack.hosts["h1"].loses_returns = True
+    RackClaims(rack.rack).tidy(seen)
+    assert rack.claims.held
+
+
+def test_a_claim_of_a_host_that_is_in_no_file_any_more_holds_nothing_and_ends() -> None:
+    rack = fake_rack()
+    hold(rack, own(vm(host="h9")), age_s=LATE_S)
+    assert look(rack).in_flight() == []
+    assert "not in hosts.yaml" in tidy(rack)[0]
+    assert not rack.claims.held
+
+
+def test_a_late_claim_with_leftovers_and_a_domain_after_all_keeps_the_vm() -> None:
+    """The create ended between the look and the purge: the host's own word counts."""
+    rack = fake_rack()
+    seen_before = look(rack)
+    record = make(rack)
+    hold(rack, record, age_s=LATE_S)
+    RackClaims(rack.rack).tidy(seen_before.with_claims(rack.claims.all()))
+    assert not rack.claims.held and rack.vms_on_hosts() == ["acme.web1"]
+
+
+def test_the_clock_of_the_master_steps_back_and_no_name_is_given_twice() -> None:
+    rack = fake_rack()
+    create(rack)
+    rack.clock.time -= 60
+    create(rack, name="web2")
+    for name in ("web1", "web2"):
+        with pytest.raises(Conflict):
+            create(rack, name=name)
+
+
+def broken(rack: FakeRack, host: str, *steps: str) -> None:
+    def fail(found: str) -> None:
+        if found in steps:
+            raise Refused("libvirt_refused", "libvirt: the connection is closed")
+
+    rack.hosts[host].hypervisor.fault = fail
+
+
+def test_a_host_whose_libvirt_dies_in_the_middle_holds_the_claim_until_it_is_clean() -> None:
+    rack = fake_rack(hosts=2)
+    first = create(rack, "root", "acme/first")["vm"]["host"]
+    other = next(name for name in rack.hosts if name != first)
+    broken(rack, other, "start", "undefine", "state", "release_address")
+    with pytest.raises(Unavailable) as told:
+        create(rack)
+    assert told.value.code == "host_silent"
+    with pytest.raises(Conflict):
+        create(rack)
+    rack.hosts[other].hypervisor.fault = lambda found: None
+    rack.clock.sleep(LATE_S)
+    tidy(rack)
+    assert rack.vms_on_hosts() == ["acme.first"] and not [c for c in rack.claims.held.values() if c.settled_at is None]
+    assert create(rack)["changed"]
+
+
+def test_a_master_that_takes_no_call_in_the_middle_leaves_one_claim_and_says_so() -> None:
+    rack = fake_rack()
+    create(rack)
+
+    def away(host: str, function: str) -> None:
+        if function == "rack_vm.create":
+            raise Unavailable("master_down", "the Salt master does not take the call")
+
+    rack.fleet.before = away
+    with pytest.raises(Unavailable) as told:
+        create(rack, name="web2")
+    assert told.value.code == "host_silent"
+    assert len([claim for claim in rack.claims.held.values() if claim.settled_at is None]) == 1
+
+
+def test_five_hosts_that_fail_are_asked_once_each() -> None:
+    rack = fake_rack(hosts=8)
+    create(rack)
+    for name in rack.hosts:
+        broken(rack, name, "define")
+    with pytest.raises(Unavailable):
+        create(rack, name="web2")
+    assert len([call for call in rack.fleet.calls if call[1] == "rack_vm.create"]) == 6
+
+
+def test_a_request_whose_runner_died_is_carried_on_by_the_same_request() -> None:
+    """The claim is there, nobody holds it any more, and the host has made nothing, or all of it."""
+    for made in (False, True):
+        rack, request = fake_rack(), new_uuid()
+        claim = interrupted(rack, request, made=made)
+        with pytest.raises(Conflict):
+            create(rack)
+        again = create(rack, request_id=request)
+        assert again["vm"]["uuid"] == claim.record.uuid and again["vm"]["state"] == "running"
+        assert rack.vms_on_hosts() == ["acme.web1"]
+        assert create(rack, request_id=request) == {**again, "changed": False}
+
+
+def interrupted(rack: FakeRack, request: str, *, made: bool) -> Claim:
+    """A create whose runner was killed once its host had been asked."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(host: str, function: str) -> None:
+        if function == "rack_vm.create":
+            raise Killed
+
+    if made:
+        rack.fleet.after = kill
+    else:
+        rack.fleet.before = kill
+    with pytest.raises(Killed):
+        create(rack, request_id=request)
+    rack.fleet.before = rack.fleet.after = lambda host, function: None
+    (claim,) = rack.claims.held.values()
+    return claim
+
+
+def test_a_request_id_is_for_one_vm() -> None:
+    rack, request = fake_rack(), new_uuid()
+    create(rack, request_id=request)
+    with pytest.raises(Conflict) as told:
+        create(rack, name="web2", request_id=request)
+    assert told.value.code == "request_id_used"
+    assert create(rack, "bob", "web1", request_id=request)["changed"], "another tenant's is another one"
+
+
+def test_nobody_goes_on_with_a_claim_that_is_being_ended() -> None:
+    rack, request = fake_rack(hosts=1), new_uuid()
+    broken(rack, "h1", "start", "undefine", "state", "release_address")
+    for code in ("host_silent", "request_ending"):
+        with pytest.raises(RacksaltError) as told:
+            create(rack, request_id=request)
+        assert told.value.code == code
