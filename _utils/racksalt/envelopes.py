@@ -12,7 +12,7 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -48,9 +48,18 @@ class Envelope:
     secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def without_secrets(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A call's arguments, parted: what may be seen, and what may not."""
-    secrets = {key: arguments[key] for key in SECRET_ARGUMENTS if key in arguments}
+def without_secrets(
+    arguments: Mapping[str, Any], *, known: Collection[str] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A call's arguments, parted: what may be seen, and what may not.
+
+    With ``known``, the names that the call has, others may not either: a secret under a misspelt name is still one.
+    """
+    secrets = {
+        key: value
+        for key, value in arguments.items()
+        if key in SECRET_ARGUMENTS or (known is not None and key not in known)
+    }
     return {key: value for key, value in arguments.items() if key not in secrets}, secrets
 
 

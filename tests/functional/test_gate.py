@@ -142,6 +142,19 @@ def test_secrets_go_in_the_envelope_only(gate: MasterlessGate, opts: dict[str, A
     assert opened == (HOME, SECRETS)
 
 
+@pytest.mark.promise("S13")
+def test_what_a_call_does_not_know_may_be_a_secret_and_goes_in_the_envelope(
+    gate: MasterlessGate, opts: dict[str, Any]
+) -> None:
+    session = log_in(gate)
+    given = {"userdata": "#cloud-config\npassword: hunter2", "ladder": 1, "acpi_s": 5}
+    gate.run(call("rack_vm.stop", name="web1", hard=True, **given), session, address=HOME)
+    (low,) = gate.sent
+    assert set(low["kwarg"]) == {"name", "hard", "ladder", "envelope"} and "hunter2" not in json.dumps(low)
+    opened = open_envelope(opts, low["kwarg"]["envelope"], user="alice", fun="rack_vm.stop", now=SystemClock().now())
+    assert opened == (HOME, {"userdata": given["userdata"], "acpi_s": 5})
+
+
 def test_every_call_brings_its_address(gate: MasterlessGate, opts: dict[str, Any]) -> None:
     gate.run(call("rack_vm.list"), log_in(gate), address="2001:db8::1")
     envelope = gate.sent[0]["kwarg"]["envelope"]

@@ -75,9 +75,9 @@ def _nothing_is_orphaned(rack: RealRack) -> None:
     vms = {vm["uuid"]: vm for vm in rack.api("OPERATOR").call("rack_vm.list")["vms"]}
     by_host = {host.name: {uuid for uuid, vm in vms.items() if vm["host"] == host.name} for host in rack.hosts}
     for host in rack.hosts:
-        script = f"virsh list --all --uuid; echo; ls {VOLUMES}/acme | sed -E 's/(-seed)?[.].*//' | sort -u; echo; "
+        script = f"virsh list --all --uuid; echo =; ls {VOLUMES}/acme | sed -E 's/(-seed)?[.].*//' | sort -u; echo =; "
         script += "cut -d, -f2 /var/lib/racksalt/leases/nat/* 2>/dev/null; true"
-        domains, disks, addresses = host.run(["bash", "-c", script], timeout_s=30).stdout.split("\n\n")[-3:]
+        domains, disks, addresses = host.run(["bash", "-c", script], timeout_s=30).stdout.split("=")
         own = by_host[host.name]
         assert set(domains.split()) == own, host.name
         assert set(disks.split()) == own, host.name
@@ -105,8 +105,8 @@ def test_a_full_disk_on_the_writer_loses_no_file_and_keeps_nothing_half(
     before, kept = rack.snapshot(), "/root/kept"
     fill = f"""
         set -e; rm -rf {kept}; cp -a {folder} {kept}
-        mount -t tmpfs -o size=4m,mode=0700 tmpfs {folder}; cp -a {kept}/. {folder}
-        dd if=/dev/zero of={folder}/filler bs=4k 2>/dev/null || true
+        mount -t tmpfs -o size=4m,mode=0700 tmpfs {folder}; cp -a {kept}/. {folder}; rm -f {folder}/*.json
+        dd if=/dev/zero of={folder}/filler bs=4k 2>/dev/null || test $(df --output=avail {folder} | tail -1) = 0
     """
     empty = (
         f"set -e; rm {folder}/filler; cp -a {folder}/. {kept}; umount {folder}; cp -a {kept}/. {folder}; rm -r {kept}"

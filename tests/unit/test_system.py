@@ -87,3 +87,9 @@ def test_the_clock_is_the_machines() -> None:
     before = clock.now()
     clock.sleep(0.001)
     assert before < clock.now() <= time.time()
+
+
+def test_a_lock_in_a_folder_that_cannot_be_written_says_so() -> None:
+    with pytest.raises(Unavailable) as told, FileLock(Path("/proc/none/lock"))():
+        pass
+    assert told.value.code == "not_written"

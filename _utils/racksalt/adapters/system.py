@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from racksalt.errors import Unavailable
 
@@ -33,10 +34,16 @@ class FileLock:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self.path.open("a", encoding="utf-8") as lock:
+        with self._opened() as lock:
             self._take(lock.fileno())
             yield
+
+    def _opened(self) -> IO[str]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return self.path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise Unavailable("not_written", f"{self.path} cannot be opened: {error.strerror}") from error
 
     def _take(self, descriptor: int) -> None:
         until = time.monotonic() + self.timeout_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from racksalt.api.sessions import Session, Sessions
 from racksalt.api.shares import CallsAtOnce, JobsAtOnce, Turns
 from racksalt.api.throttle import Seldom, Throttle, TooMany
 from racksalt.errors import BadInput, Denied, RacksaltError, Unavailable
+from racksalt.rack_calls import CALLS
 from racksalt.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -183,7 +185,8 @@ class Gate:
 
     def _sealed(self, call: Call, user: str, address: str) -> dict[str, Any]:
         """The arguments as they go through Salt: what is secret, and who is calling, in an envelope."""
-        open_, secrets = envelopes.without_secrets(call.kwarg)
+        known = {field.name for field in dataclasses.fields(CALLS[call.fun].request)}
+        open_, secrets = envelopes.without_secrets(call.kwarg, known=known)
         text = envelope_key.make_envelope(
             self._opts, user=user, fun=call.fun, address=address, secret_arguments=secrets
         )
