@@ -54,7 +54,7 @@ class Entry:
 class Act:
     """A call of ``fun`` by ``user``, at ``address`` where it came over the API, under Salt's job id.
 
-    ``object`` is what it is done to, like ``acme/web1``.
+    ``object`` is what it is done to, like ``acme/web1``. ``operator`` says that the user was one at that time.
     """
 
     user: str
@@ -64,6 +64,7 @@ class Act:
     tenant: str | None = None
     object: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    operator: bool = False
 
 
 def intent(act: Act) -> Entry:
@@ -177,6 +178,7 @@ def _who(act: Act) -> dict[str, Any]:
         "fun": _text(act.fun),
         "tenant": _text(act.tenant),
         "object": _text(act.object),
+        **({"operator": True} if act.operator else {}),
     }
 
 

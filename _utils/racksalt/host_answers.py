@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,9 @@ Sign = Callable[[bytes], str]
 Verify = Callable[[str, bytes, str], bool]
 
 _LONGEST_REASON = 200
+_CODE = re.compile(r"[a-z_]{1,40}")
+#: How the master itself says in its audit that a call was done, or that its end is not known: no host ends one so.
+_MASTERS_OWN = ("done", "host_silent", "job_cancelled", "job_lost", "answer_unproved")
 #: What Salt puts in place of what is larger than ``max_event_size``, on the host already.
 _TRIMMED = "VALUE_TRIMMED"
 
@@ -91,9 +95,14 @@ def told(answer: Any, host: str) -> Any | RacksaltError:
     if not isinstance(answer, Mapping) or not isinstance(answer.get("error"), Mapping):
         return answer
     try:
-        return errors.from_dict(answer["error"])
+        error = errors.from_dict(answer["error"])
     except (TypeError, ValueError, OverflowError):
-        return Unavailable("host_failed", f"host {host} tells an error that cannot be read", host=host)
+        return _unreadable(host)
+    return error if _CODE.fullmatch(error.code) and error.code not in _MASTERS_OWN else _unreadable(host)
+
+
+def _unreadable(host: str) -> Unavailable:
+    return Unavailable("host_failed", f"host {host} tells an error that cannot be read", host=host)
 
 
 def _summary(returned: Any) -> str:

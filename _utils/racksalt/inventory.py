@@ -59,7 +59,8 @@ class Vm:
 class Index:
     """What the hosts' reports add up to, counted once: under the writer's lock only claims are added.
 
-    ``on_hosts`` has the UUIDs of all domains of each host. ``twice`` are VMs that two hosts show with equal right.
+    ``on_hosts`` has the UUIDs of all domains of each host. ``twice`` are VMs that two hosts show with equal right, and
+    ``same_name`` the UUIDs of those that share a name: a host may show again what the rack once signed for it.
     """
 
     vms: dict[str, Vm]
@@ -70,6 +71,7 @@ class Index:
     loads: Mapping[str, HostLoad]
     on_hosts: Mapping[str, frozenset[str]]
     twice: Mapping[str, tuple[str, ...]]
+    same_name: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -181,10 +183,13 @@ def for_operator(vm: Vm) -> dict[str, Any]:
 def _index(hosts: Mapping[str, HostView]) -> Index:
     vms, twice = _newest(hosts)
     names: dict[tuple[str, str], str] = {}
+    same_name: dict[str, tuple[str, ...]] = {}
     requests: dict[tuple[str, str], str] = {}
     by_tenant: dict[str, list[Record]] = {}
     for uuid, vm in vms.items():
-        names[vm.record.tenant, vm.record.name] = uuid
+        other = names.setdefault((vm.record.tenant, vm.record.name), uuid)
+        if other != uuid:
+            same_name[vm.record.title] = (*same_name.get(vm.record.title, (other,)), uuid)
         if vm.record.request_id:
             requests[vm.record.tenant, vm.record.request_id] = uuid
         by_tenant.setdefault(vm.record.tenant, []).append(vm.record)
@@ -197,6 +202,7 @@ def _index(hosts: Mapping[str, HostView]) -> Index:
         {name: placement.load_of(view.config, view.report, answers=view.answers) for name, view in hosts.items()},
         {name: frozenset(domain.uuid for domain in domains_of(view)) for name, view in hosts.items()},
         twice,
+        same_name,
     )
 
 

@@ -64,7 +64,7 @@ FORGED: Mapping[str, Any] = {
     "print_event": True,
     "jid": "20200101000000000000",
     "client": "local",
-    "unknown": {"tenant": "beta"},
+    "unknown": 5,
     "caller": {"operator": True},
     "operator": True,
     "role": "member",

@@ -55,7 +55,7 @@ class JobEnds:
     def _of_create(self, caller: Caller, trail: Trail, settings: Settings) -> End:
         """A claim within its time is the host's to end; of a late one the host is asked, as the next create would."""
         made, claim = self._made(trail, settings)
-        if claim is not None and made is None and self._tidied(settings):
+        if claim is not None and made is None and self._tidied(trail, settings):
             made, claim = self._made(trail, settings)
         if made is not None and (claim is None or made.state == "running"):
             return End("done", {"changed": True, "vm": rack_vms.shown(caller, made)})
@@ -72,12 +72,13 @@ class JobEnds:
             return None, None
         return seen.made_by(trail.tenant, trail.request_id), claim
 
-    def _tidied(self, settings: Settings) -> bool:
-        """Whether claims past their time were looked up; that is the writer's work."""
+    def _tidied(self, trail: Trail, settings: Settings) -> bool:
+        """Whether its claim is past its time and was looked up; that is the writer's work."""
         claims = RackClaims(self.rack)
         if self.rack.master != settings.writer or not claims.any_due():
             return False
-        return bool(claims.tidy(self.rack.inventory(settings)))
+        wanted = (trail.tenant, trail.request_id)
+        return bool(claims.tidy(self.rack.inventory(settings), only=lambda vm: (vm.tenant, vm.request_id) == wanted))
 
     def _vm_now(self, caller: Caller, trail: Trail, settings: Settings) -> dict[str, Any] | None:
         try:

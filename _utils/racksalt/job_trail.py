@@ -59,7 +59,8 @@ class Trail:
     """All traces of one job together.
 
     ``began`` says that a change was begun, with an intent in the audit; ``result`` and ``proof`` are its outcome there,
-    or the code of its refusal. ``request_id`` is the one of a create, given or made of the job's id.
+    or the code of its refusal. ``operator`` says that its user was one when it was called. ``request_id`` is the one of
+    a create, given or made of the job's id.
     """
 
     job: str
@@ -68,6 +69,7 @@ class Trail:
     tenant: str | None = None
     object: str | None = None
     began: bool = False
+    operator: bool = False
     result: str | None = None
     proof: str | None = None
     request_id: str | None = None
@@ -214,7 +216,8 @@ def _with_line(trail: Trail | None, line: Line) -> Trail | None:
         return trail
     if trail is None:
         job, fun, user = (str(data.get(key)) for key in ("job", "fun", "user"))
-        trail = Trail(job, fun, user, data.get("tenant"), data.get("object"), kind != "refused")
+        operator = data.get("operator") is True
+        trail = Trail(job, fun, user, data.get("tenant"), data.get("object"), kind != "refused", operator)
     if kind == "intent":
         return replace(trail, request_id=_request_id(trail, data.get("arguments")))
     return replace(trail, result=str(data.get("result")), proof=data.get("answer"), ended_at=str(data["time"]))

@@ -294,13 +294,13 @@ class Look:
 class Claim:
     """Room, a name and addresses held for a VM that is being made on ``record.host``.
 
-    ``settled_at`` is set when the host confirmed it: readers whose look at the host began earlier
-    still have to count it. ``ending`` says that it failed, and that its host has still to confirm that nothing is left.
-    ``adopts`` is for a VM that was there before: nothing of it is ever removed.
+    ``settled_at`` is set when the host confirmed it: readers whose look at the host began earlier still have to count
+    it. ``ending`` says that it is over, and what its host has still to confirm as gone: all of it, or what a create
+    that was cut off left, but no VM. ``adopts`` is for a VM that was there before: nothing of it is ever removed.
     """
 
     record: Record
     deadline: float
     settled_at: float | None = None
-    ending: bool = False
+    ending: Literal["no", "leftovers", "all"] = "no"
     adopts: bool = False

@@ -114,7 +114,7 @@ class RackAdopt:
             if wrong is None:
                 RackClaims(self.rack).settle(claim)
             else:
-                self.rack.claims.remove(uuid)
+                RackClaims(self.rack).end(claim)
                 refused[uuid] = [wrong]
         return refused
 

@@ -3,6 +3,7 @@ in the audit."""
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,13 @@ from racksalt.settings import Settings
 from racksalt.shape import Problem
 
 log = logging.getLogger(__name__)
+
+#: So many refusals of a user are told within a minute; of what was said meanwhile so much is looked through.
+_REFUSALS_TOLD = 30
+_WINDOW_S = 60.0
+_MOST_LOOKED_AT = 1000
+#: As it stands in a line; in what a caller says it has backslashes.
+_REFUSED = b'"kind":"refused"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +55,14 @@ def carry_out(rack: Rack, came: Came) -> Any:
     try:
         current = rack.settings()
         caller = access.identify(came.user, current)
+        act = replace(act, operator=caller.operator)
         asked = _asked(rack, call, came, caller, current)
         act = replace(act, tenant=_tenant(caller, asked))
         if not call.acts(asked):
             return shape.plain(call.run(rack, caller, asked, current))
     except RacksaltError as error:
         if call.changes or isinstance(error, (Denied, NotFound)):
-            _note(rack, audit.refused(act, error.code))
+            _note_refusal(rack, act, error.code)
         raise
     rack.audit.append(audit.intent(act))
     result, answer = "cut off", None
@@ -108,6 +117,27 @@ def _tenant(caller: Caller, asked: Any) -> str | None:
     named = name.partition("/")[0] if "/" in name else getattr(asked, "tenant", None)
     only = next(iter(caller.roles)) if len(caller.roles) == 1 else None
     return named or only
+
+
+def _note_refusal(rack: Rack, act: Act, code: str) -> None:
+    """A refusal changes nothing, so that one of many need not be told; a change always is."""
+    if _refusals_told(rack, act.user) < _REFUSALS_TOLD:
+        _note(rack, audit.refused(act, code))
+
+
+def _refusals_told(rack: Rack, user: str) -> int:
+    """How many of this user the audit has of the last minute."""
+    since = max(0.0, rack.clock.now() - _WINDOW_S)
+    oldest, count = audit.moment(since), 0
+    try:
+        for text in itertools.islice(rack.audit.newest(since=since), _MOST_LOOKED_AT):
+            if audit.time_of(text) < oldest:
+                break
+            line = audit.read(text) if _REFUSED in text else None
+            count += line is not None and line.data.get("user") == user
+    except Unavailable as error:
+        log.error("%s", error.detail)
+    return count
 
 
 def _note(rack: Rack, entry: audit.Entry) -> None:

@@ -5,7 +5,9 @@ A claim ends by its host's word or by a look there, never by the death of whoeve
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from racksalt import shape
 from racksalt.errors import RacksaltError
@@ -14,7 +16,6 @@ from racksalt.inventory import Inventory
 from racksalt.model import Claim, Record
 from racksalt.ports import Silent
 from racksalt.rack import READ_TIMEOUT_S, Rack
-from racksalt.settings import Settings
 
 #: A host may begin a create until so long after its claim was written.
 CLAIM_S = 60.0
@@ -44,7 +45,11 @@ class RackClaims:
 
     def settle(self, claim: Claim) -> None:
         """The host has made it; the claim stays for readers whose look is older."""
-        self.rack.claims.write(replace(claim, settled_at=self.rack.clock.now()))
+        self._change(claim, replace(claim, settled_at=self.rack.clock.now()))
+
+    def end(self, claim: Claim) -> bool:
+        """The claim is over, unless somebody has gone on with it meanwhile."""
+        return self._change(claim, None)
 
     def give_up(self, claim: Claim) -> bool:
         """Remove all that a failed create may have left on its host; whether the host says that it is gone.
@@ -52,15 +57,16 @@ class RackClaims:
         Until then the claim holds what it held, and nobody else may go on with it; unless the same request has
         joined it already, which then goes on alone.
         """
-        with self.rack.claims.locked():
-            if claim not in self.rack.claims.certain():
-                return False
-            self.rack.claims.write(replace(claim, ending=True))
-        return self._purge(claim, only_leftovers=False)
+        ending = replace(claim, ending="all")
+        return self._change(claim, ending) and self._purge(ending) == "gone"
 
-    def tidy(self, seen: Inventory) -> list[str]:
-        """End what is past its time: what was said of each VM that this is about."""
-        told = (self._tidy_one(claim, seen) for claim in seen.claims)
+    def tidy(self, seen: Inventory, *, only: Callable[[Record], bool] = lambda record: True) -> list[str]:
+        """End what is past its time: what was said of each VM that this is about.
+
+        A host that does not answer is asked once: callers do not wait for it at each of its claims.
+        """
+        silent: set[str] = set()
+        told = [self._tidy_one(claim, seen, silent) for claim in seen.claims if only(claim.record)]
         return [line for line in told if line]
 
     def any_due(self) -> bool:
@@ -68,49 +74,68 @@ class RackClaims:
         return any(self._is_due(claim) for claim in self.rack.claims.all())
 
     def _is_due(self, claim: Claim) -> bool:
+        """Also where the clock was set back since: no claim is made for so long."""
         now = self.rack.clock.now()
         if claim.settled_at is not None:
-            return now > claim.settled_at + _SETTLED_S
-        return now > claim.deadline + _SKEW_S
+            return not claim.settled_at - _SKEW_S <= now <= claim.settled_at + _SETTLED_S
+        return not claim.deadline - CLAIM_S - _SKEW_S <= now <= claim.deadline + _SKEW_S
 
-    def _tidy_one(self, claim: Claim, seen: Inventory) -> str:
-        record = claim.record
+    def _tidy_one(self, claim: Claim, seen: Inventory, silent: set[str]) -> str:
+        title, host = claim.record.title, claim.record.host
         if not self._is_due(claim):
             return ""
-        view = seen.hosts.get(record.host)
+        view = seen.hosts.get(host)
         if view is None:
-            return self._end(claim, f"host {record.host} is not in hosts.yaml any more")
-        if claim.settled_at is not None:
-            old = view.report is not None and view.report.read_at > claim.settled_at
-            return self._end(claim, "settled") if old else ""
-        if not view.answers or view.report is None:
+            return f"{title}: host {host} is not in hosts.yaml any more" if self.end(claim) else ""
+        if view.report is None or (claim.settled_at is None and (not view.answers or host in silent)):
             return ""
+        if claim.settled_at is not None:
+            since = min(claim.settled_at, self.rack.clock.now())
+            return f"{title}: settled" if view.report.read_at > since and self.end(claim) else ""
         if claim.adopts:
-            return self._end(claim, "adopted, or not")
-        if not claim.ending and any(domain.uuid == record.uuid for domain in view.report.domains):
-            return self._end(claim, f"its VM is on {record.host}")
-        gone = self._purge(claim, only_leftovers=not claim.ending)
-        return f"{record.title}: what was left of it on {record.host} is gone" if gone else ""
+            return f"{title}: adopted, or not" if self.end(claim) else ""
+        if claim.ending != "all" and any(domain.uuid == claim.record.uuid for domain in view.report.domains):
+            self.settle(claim)
+            return f"{title}: host {host} has the VM"
+        return self._look_up(claim, silent)
 
-    def _end(self, claim: Claim, why: str) -> str:
-        self.rack.claims.remove(claim.record.uuid)
-        return f"{claim.record.title}: {why}"
+    def _look_up(self, claim: Claim, silent: set[str]) -> str:
+        """Ask the host, which knows under its own lock; nobody joins the claim meanwhile."""
+        ending = claim if claim.ending != "no" else replace(claim, ending="leftovers")
+        if not self._change(claim, ending):
+            return ""
+        found = self._purge(ending)
+        if found == "silent":
+            silent.add(claim.record.host)
+        where = f"{claim.record.title}: host {claim.record.host}"
+        return {"gone": f"{where} has nothing left of it", "there": f"{where} has the VM"}.get(found, "")
 
-    def _purge(self, claim: Claim, *, only_leftovers: bool) -> bool:
-        """Ask the host to remove it; the claim ends when the host says so, or that the VM is there after all."""
+    def _purge(self, claim: Claim) -> Literal["gone", "there", "silent", "refused"]:
+        """The claim ends when the host says that nothing is left; where its VM is there after all, it is settled."""
         host = claim.record.host
-        request = {"request": shape.plain(PurgeOnHost(claim.record, only_leftovers))}
+        purge = PurgeOnHost(claim.record, only_leftovers=claim.ending == "leftovers")
         try:
+            request = {"request": shape.plain(purge)}
             answer = self.rack.fleet.ask([host], "rack_vm.purge", request, timeout_s=READ_TIMEOUT_S)[host]
         except RacksaltError:
-            return False
-        if isinstance(answer, (Silent, RacksaltError)):
-            return False
-        self.rack.claims.remove(claim.record.uuid)
+            return "silent"
+        if isinstance(answer, Silent):
+            return "silent"
+        if not isinstance(answer, Mapping):
+            return "refused"
+        if answer.get("there"):
+            self.settle(claim)
+            return "there"
+        self.end(claim)
+        return "gone"
+
+    def _change(self, claim: Claim, changed: Claim | None) -> bool:
+        """Write or remove a claim that is still as it was known; whether it was."""
+        with self.rack.claims.locked():
+            if claim not in self.rack.claims.certain():
+                return False
+            if changed is None:
+                self.rack.claims.remove(claim.record.uuid)
+            else:
+                self.rack.claims.write(changed)
         return True
-
-
-def tidy(rack: Rack, settings: Settings) -> dict[str, list[str]]:
-    """Look at the hosts of all claims past their time, and end those that can be ended."""
-    claims = RackClaims(rack)
-    return {"ended": claims.tidy(rack.inventory(settings)) if claims.any_due() else []}

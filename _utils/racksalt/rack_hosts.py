@@ -63,6 +63,7 @@ class RackHosts:
                 {"uuid": uuid, "vm": seen.index.vms[uuid].record.title, "hosts": list(hosts)}
                 for uuid, hosts in seen.index.twice.items()
             ],
+            "same_name": {title: list(uuids) for title, uuids in seen.index.same_name.items()},
         }
 
     def inventory(self, settings: Settings) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class RackJobs:
         if trail.state == "done" and trail.answer is None and trail.fun == job_trail.CREATE:
             looked = JobEnds(self.rack).look(caller, trail, settings)
             return looked if looked.state == "done" else End("done", told="its VM is not there any more")
-        if not caller.operator and caller.user != trail.user and access.is_operator(trail.user, settings):
+        if trail.operator and not caller.operator and caller.user != trail.user:
             return End(trail.state, told="what it answered is for the operator")
         return End(trail.state, *_answered(trail))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,13 +68,14 @@ class RackVms:
         if isinstance(answer, Silent):
             known = "it is still at it" if answer.at_work else "what it did is not known"
             raise _host_silent(caller, host, known)
+        if not isinstance(answer, (RacksaltError, Mapping)):
+            answer = Unavailable("host_failed", f"host {host} answers what cannot be read", host=host)
         if isinstance(answer, RacksaltError):
             raise for_caller(caller, answer, host, asked.name)
         if asked.verb == "delete" and not asked.test:
             self.rack.forget_vm(host, vm.record.uuid)
-        if not caller.operator:
-            answer.pop("removed", None)
-        return {"vm": vm.record.title, **answer, **({"test": True} if asked.test else {})}
+        told = {key: value for key, value in answer.items() if caller.operator or key != "removed"}
+        return {"vm": vm.record.title, **told, **({"test": True} if asked.test else {})}
 
 
 def find(caller: Caller, name: str, tenant: str | None, settings: Settings, seen: Inventory) -> Vm:
@@ -90,6 +92,11 @@ def find(caller: Caller, name: str, tenant: str | None, settings: Settings, seen
         found = [vm for vm in vms if vm.record.tenant == own and vm.record.name == name]
     if not found:
         raise NotFound("vm_not_found", f"no VM {name!r}", vm=name)
+    if len(found) > 1:
+        uuids = [vm.record.uuid for vm in sorted(found, key=lambda vm: vm.record.created_at)]
+        raise BadInput(
+            f"{name!r} is {len(found)} VMs; say the UUID: {', '.join(uuids)}", code="name_ambiguous", vm=name
+        )
     return found[0]
 
 

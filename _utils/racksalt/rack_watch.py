@@ -51,7 +51,7 @@ class RackWatch:
     def tick(self, rack: Rack) -> None:
         """End what can be ended; on the writer only."""
         now = rack.clock.now()
-        if now < self._next_look_at or not RackClaims(rack).any_due():
+        if now < self._next_look_at <= now + _LATEST_S or not RackClaims(rack).any_due():
             return
         current = rack.settings()
         if rack.master != current.writer:

@@ -113,15 +113,16 @@ class VmCreate:
             if not moved and not claims.give_up(claim):
                 raise _unconfirmed(caller, claim)
             if len(refused) >= _MOST_TRIES:
-                self.rack.claims.remove(claim.record.uuid)
-                raise _failed(caller, refused)
+                raise _failed(caller, refused) if not moved or claims.end(claim) else _unconfirmed(caller, claim)
             seen = self.rack.inventory(settings)
             held = self._claim(caller, order, settings, seen, refused, before=claim if moved else None)
         return {"changed": False, "vm": shown(caller, held)}
 
     def _first_claim(self, caller: Caller, order: Order, settings: Settings) -> Claim | Vm:
+        """A late claim that stands in the way is looked up first; the watch does so for the others."""
         seen = self.rack.inventory(settings)
-        RackClaims(self.rack).tidy(seen)
+        wanted = (order.tenant, order.name)
+        RackClaims(self.rack).tidy(seen, only=lambda record: (record.tenant, record.name) == wanted)
         return self._claim(caller, order, settings, seen)
 
     def _claim_on(self, caller: Caller, order: Order, settings: Settings, recent: Inventory) -> Claim | None:
@@ -151,6 +152,7 @@ class VmCreate:
             held = self.rack.claims.certain()
             if before:
                 held = self._without(caller, before, held)
+            held = self._on_hosts(held, settings)
             now_seen = seen.with_claims(held)
             same = next((claim for claim in held if _is_same(order, claim.record) and claim.settled_at is None), None)
             joined = _joinable(same) if same else None
@@ -168,6 +170,13 @@ class VmCreate:
             raise _unconfirmed(caller, before)
         self.rack.claims.remove(before.record.uuid)
         return [claim for claim in held if claim != before]
+
+    def _on_hosts(self, held: Sequence[Claim], settings: Settings) -> list[Claim]:
+        """The claims on hosts of the rack's files; one on a host that was taken out holds nothing."""
+        for claim in held:
+            if claim.record.host not in settings.hosts:
+                self.rack.claims.remove(claim.record.uuid)
+        return [claim for claim in held if claim.record.host in settings.hosts]
 
     def _decide(
         self, caller: Caller, order: Order, settings: Settings, seen: Inventory, refused: Mapping[str, RacksaltError]
@@ -252,14 +261,24 @@ class VmCreate:
 
 
 def _is_same(order: Order, record: Record) -> bool:
-    """Whether the same request asked for this; one request id is for one VM."""
-    wanted = order.asked.request_id
+    """Whether the same request asked for this; one request id is for one VM, and for one form of it."""
+    asked, wanted = order.asked, order.asked.request_id
     if wanted is None or (record.request_id, record.tenant) != (wanted, order.tenant):
         return False
-    if record.name != order.name:
+    pairs = {
+        "name": (order.name, record.name),
+        "flavor": (order.flavor.name, record.flavor),
+        "image": (order.image.name, record.image),
+        "network": ([order.network.name], [nic.network for nic in record.nics]),
+        "anti_affinity": (asked.anti_affinity or record.anti_affinity, record.anti_affinity),
+        "mac": (asked.mac or record.nics[0].mac, record.nics[0].mac),
+        "host": (asked.host or record.host, record.host),
+    }
+    other = [what for what, (now, before) in pairs.items() if now != before]
+    if other:
         raise Conflict(
             "request_id_used",
-            f"the request id {wanted} made {record.title} before; a create of {order.name} needs another one",
+            f"the request id {wanted} was for {record.title} with another {' and '.join(other)}; send a new one",
             vm=record.title,
         )
     return True
@@ -274,7 +293,7 @@ def _same_request(order: Order, seen: Inventory) -> Vm | None:
 
 
 def _joinable(claim: Claim) -> Claim:
-    if claim.ending:
+    if claim.ending != "no":
         raise Conflict(
             "request_ending",
             f"{claim.record.title}: the same request failed before, and what it left is still being removed; try again",

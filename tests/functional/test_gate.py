@@ -9,13 +9,15 @@ from typing import Any
 import bcrypt
 import pytest
 
-from racksalt.adapters import envelope_key
+from racksalt import isolation
+from racksalt.adapters import envelope_key, this_rack
 from racksalt.adapters.envelope_key import open_envelope
 from racksalt.adapters.system import SystemClock
 from racksalt.api import lowstate
 from racksalt.api.gate import Gate
 from racksalt.api.sessions import Session
 from racksalt.errors import BadInput, RacksaltError
+from racksalt.rack_calls import CALLS
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = "192.0.2.1"
@@ -126,7 +128,21 @@ def test_a_forged_body_of_a_login_is_told(gate: MasterlessGate) -> None:
             call(**kwarg)
         gate.note_refused(token, told.value, address=HOME)
         gate.note_refused("none", told.value, address=HOME)
-    assert gate.codes()[1:] == [("refused", "alice", "bad_input")] * 2
+    assert gate.codes()[1:] == [("refused", "alice", "bad_input")], "once a minute"
+
+
+def test_what_is_refused_before_a_runner_is_told_once_a_minute(gate: MasterlessGate) -> None:
+    """It costs a client one request, and the audit's disk a line each time."""
+    token = gate.log_in({"username": "alice", "password": "right", "eauth": "rack"}, HOME)["token"]
+    session = gate.session(token, address=HOME)
+    gate.told.clear()
+    for number in range(1000):
+        with pytest.raises(RacksaltError):
+            gate.run(call(f"rack_host.list{'x' * (number % 9)}"), session, address=HOME)
+        gate.note_refused(token, BadInput("no call"), address=HOME)
+        gate.note_refused(token, BadInput("no body", code="bad_body"), address=HOME)
+    assert [code for _, _, code in gate.codes()] == ["function_denied", "bad_input", "bad_body"]
+    assert not gate.sent
 
 
 @pytest.mark.promise("S13")
@@ -153,6 +169,50 @@ def test_what_a_call_does_not_know_may_be_a_secret_and_goes_in_the_envelope(
     assert set(low["kwarg"]) == {"name", "hard", "ladder", "envelope"} and "hunter2" not in json.dumps(low)
     opened = open_envelope(opts, low["kwarg"]["envelope"], user="alice", fun="rack_vm.stop", now=SystemClock().now())
     assert opened == (HOME, {"userdata": given["userdata"], "acpi_s": 5})
+
+
+@pytest.mark.parametrize(
+    ("kwarg", "fields"),
+    [
+        ({"unknown": 5}, ["unknown"]),
+        ({"unknown": {}, "nonsense": 1}, ["nonsense", "unknown"]),
+        ({"unknown": {"__pub_user": "root"}}, ["unknown"]),
+        ({"unknown": None}, ["unknown"]),
+        ({"nonsense": 1}, ["nonsense"]),
+    ],
+)
+@pytest.mark.parametrize("fun", ["rack_vm.list", "rack_vm.create"])
+def test_no_name_of_an_argument_hides_that_it_is_unknown(
+    gate: MasterlessGate, opts: dict[str, Any], fun: str, kwarg: dict[str, Any], fields: list[str]
+) -> None:
+    gate.run(call(fun, **kwarg), log_in(gate), address=HOME)
+    (low,) = gate.sent
+    assert unknown_fields(opts, fun, low["kwarg"]) == fields
+
+
+def test_an_envelope_in_an_envelope_is_an_unknown_argument(opts: dict[str, Any]) -> None:
+    inner = envelope_key.make_envelope(opts, user="alice", fun="rack_vm.list", address=HOME, secret_arguments={})
+    outer = envelope_key.make_envelope(
+        opts, user="alice", fun="rack_vm.list", address=HOME, secret_arguments={"envelope": inner}
+    )
+    assert unknown_fields(opts, "rack_vm.list", {"envelope": outer}) == ["envelope"]
+
+
+def unknown_fields(opts: dict[str, Any], fun: str, kwarg: dict[str, Any]) -> list[str]:
+    """What the runner refuses of these arguments; it asks no host for that."""
+    folder = opts["cachedir"]
+    more = {"audit": f"{folder}/audit", "claims": f"{folder}/claims"}
+    known = isolation.arguments(CALLS[fun])
+    told = this_rack.answer(
+        fun,
+        {**{name: kwarg.get(name) for name in known}, "unknown": {k: v for k, v in kwarg.items() if k not in known}},
+        user="alice",
+        opts={**opts, "racksalt": {**opts["racksalt"], **more}, "pki_dir": folder, "id": "master_master"},
+        context={},
+    )
+    _, answer = envelope_key.proved(opts, kwarg["envelope"], told)
+    assert answer["error"]["code"] == "bad_input", answer
+    return sorted(problem["field"] for problem in answer["error"]["problems"])
 
 
 def test_every_call_brings_its_address(gate: MasterlessGate, opts: dict[str, Any]) -> None:

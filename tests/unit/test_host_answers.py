@@ -137,3 +137,26 @@ def test_an_error_that_cannot_be_read_is_a_failed_host(error: Any) -> None:
     """A host may sign what it likes; it must not stop a look at the whole rack."""
     told = host_answers.told({"error": error}, "h1")
     assert isinstance(told, RacksaltError) and isinstance(told, Unavailable) and told.code == "host_failed"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "done",
+        "host_silent",
+        "job_cancelled",
+        "job_lost",
+        "answer_unproved",
+        "cut off",
+        "",
+        "x" * 41,
+        "Done",
+        "a\n",
+        5,
+        {},
+    ],
+)
+def test_a_host_does_not_choose_the_audits_word(code: Any) -> None:
+    """An outcome is the code of the error: `done` would be a change that was carried out."""
+    told = host_answers.told({"error": {"code": code, "status": 409, "detail": "no"}}, "h1")
+    assert isinstance(told, Unavailable) and told.code == "host_failed"

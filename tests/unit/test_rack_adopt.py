@@ -252,7 +252,7 @@ def test_a_host_that_falls_silent_holds_the_name_and_nothing_of_the_vm_is_ever_r
         create(rack, "root", "acme/web1", host="h2")
     rack.hosts["h1"].hypervisor.undefine(uuid)
     rack.clock.sleep(600)
-    create(rack, "root", "acme/other", host="h2")
+    create(rack, "root", "acme/web1", host="h2")
     assert uuid not in rack.claims.held and ("h1", "rack_vm.purge") not in rack.fleet.calls
     assert f"/volumes/acme/{uuid}.qcow2" in rack.hosts["h1"].volumes.files
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from racksalt import audit, shape
+from racksalt import audit, rack_answer, shape
 from racksalt.audit import Act
-from racksalt.errors import BadInput, Conflict
+from racksalt.errors import BadInput, Conflict, RacksaltError
 from racksalt.model import Head
+from racksalt.rack_answer import Came
 from racksalt.rack_audits import RackAudits
 from racksalt.rack_requests import ListAudit
 from tests.fakes import FakeAudit, FakeRack, fake_rack
@@ -161,3 +162,36 @@ def test_a_silent_host_bears_witness_by_what_it_said_last() -> None:
     del lines_of(rack).texts[5:]
     with pytest.raises(Conflict):
         verify(rack)
+
+
+def refuse(rack: FakeRack, user: str, *, times: int, fun: str = "rack_vm.show") -> None:
+    for number in range(times):
+        with pytest.raises(RacksaltError):
+            rack_answer.carry_out(rack.rack, Came(fun, user, {"name": "acme/none"}, str(JOB + number)))
+
+
+def test_refusals_of_one_user_are_told_up_to_a_bound_a_minute() -> None:
+    rack = fake_rack()
+    refuse(rack, "bob", times=100)
+    refuse(rack, "alice", times=3)
+    assert (len(listed(rack, user="bob", limit=1000)), len(listed(rack, user="alice"))) == (30, 3)
+    refuse(rack, "mallory", times=100, fun="rack_vm.stop")
+    assert len(listed(rack, user="mallory", limit=1000)) == 30
+    rack.clock.sleep(61)
+    refuse(rack, "bob", times=1)
+    assert len(listed(rack, user="bob", limit=1000)) == 31
+
+
+def test_a_change_is_told_however_many_refusals_there_were() -> None:
+    rack = fake_rack()
+    refuse(rack, "alice", times=40)
+    refuse(rack, "alice", times=40, fun="rack_vm.stop")
+    assert len(listed(rack, kind="intent", limit=1000)) == len(listed(rack, kind="outcome", limit=1000)) == 40
+
+
+def test_no_line_holds_a_callers_text_that_passes_for_a_refusal() -> None:
+    rack = fake_rack()
+    for _ in range(40):
+        rack.rack.audit.append(audit.intent(Act("bob", "rack_vm.note", object='x","kind":"refused","user":"bob')))
+    refuse(rack, "bob", times=1)
+    assert len(listed(rack, kind="refused")) == 1

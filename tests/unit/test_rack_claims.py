@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from racksalt.errors import Conflict, RacksaltError, Refused, Unavailable
 from racksalt.model import Claim, Record
 from racksalt.names import new_uuid
 from racksalt.rack_claims import RackClaims
-from tests.fakes import FakeRack, fake_rack
+from racksalt.rack_hosts import RackHosts
+from racksalt.rack_requests import ShowVm
+from racksalt.rack_vms import RackVms
+from tests.fakes import FakeRack, fake_rack, signed
 from tests.unit.test_host_vms import UUID, vm
+from tests.unit.test_host_vms import request as host_request
 from tests.unit.test_rack import look, make, own
-from tests.unit.test_vm_create import create
+from tests.unit.test_vm_create import caller, create
 
 LATE_S = 600.0
 
@@ -56,7 +63,7 @@ def test_a_late_claim_that_the_host_shows_has_become_a_vm() -> None:
     rack = fake_rack()
     hold(rack, make(rack), age_s=LATE_S)
     tidy(rack)
-    assert not rack.claims.held and rack.vms_on_hosts() == ["acme.web1"]
+    assert all(claim.settled_at for claim in rack.claims.all()) and rack.vms_on_hosts() == ["acme.web1"]
     assert ("h1", "rack_vm.purge") not in rack.fleet.calls
 
 
@@ -103,7 +110,7 @@ def test_a_late_claim_with_leftovers_and_a_domain_after_all_keeps_the_vm() -> No
     record = make(rack)
     hold(rack, record, age_s=LATE_S)
     RackClaims(rack.rack).tidy(seen_before.with_claims(rack.claims.all()))
-    assert not rack.claims.held and rack.vms_on_hosts() == ["acme.web1"]
+    assert all(claim.settled_at for claim in rack.claims.all()) and rack.vms_on_hosts() == ["acme.web1"]
 
 
 def test_the_clock_of_the_master_steps_back_and_no_name_is_given_twice() -> None:
@@ -216,3 +223,86 @@ def test_nobody_goes_on_with_a_claim_that_is_being_ended() -> None:
         with pytest.raises(RacksaltError) as told:
             create(rack, request_id=request)
         assert told.value.code == code
+
+
+def test_a_repeat_during_the_look_up_keeps_its_claim() -> None:
+    """The claim is about to end: who went on with it would go on without one."""
+    rack, request = fake_rack(), new_uuid()
+    late = interrupted(rack, request, made=False)
+    rack.clock.sleep(LATE_S)
+    made: list[dict[str, Any]] = []
+
+    def repeat(host: str, function: str) -> None:
+        if function == "rack_vm.purge":
+            rack.fleet.before = lambda host, function: None
+            made.append(create(rack, request_id=request))
+
+    rack.fleet.before = repeat
+    tidy(rack)
+    (claim,) = rack.claims.held.values()
+    assert claim.record.uuid == made[0]["vm"]["uuid"] != late.record.uuid and claim.settled_at is not None
+    assert rack.vms_on_hosts() == ["acme.web1"] and create(rack, request_id=request)["changed"] is False
+
+
+def test_a_claim_that_became_a_vm_stays_for_readers_whose_look_is_older() -> None:
+    rack = fake_rack()
+    before = look(rack)
+    record = make(rack)
+    hold(rack, record, age_s=LATE_S)
+    tidy(rack)
+    (claim,) = rack.claims.held.values()
+    assert claim.settled_at is not None
+    assert before.with_claims(rack.claims.all()).holder(record.tenant, record.name) == record.uuid
+
+
+def test_many_late_claims_of_a_wedged_host_cost_one_wait_and_other_tenants_none() -> None:
+    rack = fake_rack()
+    for number in range(1, 11):
+        hold(rack, own(vm(number)), age_s=LATE_S)
+    rack.fleet.before = lambda host, function: setattr(rack.hosts["h1"], "loses_returns", function == "rack_vm.purge")
+    tidy(rack)
+    assert len([call for call in rack.fleet.calls if call[1] == "rack_vm.purge"]) == 1
+    create(rack, "bob", "db1")
+    assert len([call for call in rack.fleet.calls if call[1] == "rack_vm.purge"]) == 1
+
+
+@pytest.mark.parametrize("other", [{"flavor": "m1.large"}, {"anti_affinity": "web"}, {"mac": "02:00:00:00:00:09"}])
+def test_a_request_that_asks_for_something_else_is_another_request(other: dict[str, Any]) -> None:
+    for made in (False, True):
+        rack, request = fake_rack(), new_uuid()
+        interrupted(rack, request, made=made)
+        with pytest.raises(Conflict) as told:
+            create(rack, request_id=request, **other)
+        assert told.value.code == "request_id_used" and next(iter(other)) in told.value.detail
+
+
+def test_a_request_whose_host_was_taken_out_is_made_elsewhere() -> None:
+    rack, request = fake_rack(), new_uuid()
+    claim = interrupted(rack, request, made=False)
+    del rack.files.data["hosts.yaml"]["hosts"][claim.record.host]
+    made = create(rack, "root", "acme/web1", request_id=request)
+    assert made["changed"] and made["vm"]["host"] != claim.record.host
+    assert [held.record.host for held in rack.claims.held.values()] == [made["vm"]["host"]]
+
+
+def test_a_clock_that_was_wrong_holds_nothing_for_longer() -> None:
+    rack = fake_rack()
+    rack.clock.time += 86400
+    interrupted(rack, new_uuid(), made=False)
+    rack.clock.time -= 86400
+    tidy(rack)
+    assert not rack.claims.held and create(rack)["changed"]
+
+
+def test_a_name_that_two_hosts_show_is_not_guessed_at() -> None:
+    """A host shows again a record that the rack once signed for it."""
+    rack = fake_rack()
+    ghost = make(rack)
+    real = signed(replace(ghost, uuid=new_uuid(), host="h2", created_at=ghost.created_at + 1))
+    rack.hosts["h2"].vms().create(replace(host_request(rack.clock, 2), record=real))
+    settings, root = rack.rack.settings(), caller(rack, "alice")
+    with pytest.raises(RacksaltError) as told:
+        RackVms(rack.rack).show(root, ShowVm("web1"), settings)
+    assert told.value.code == "name_ambiguous" and real.uuid in told.value.detail
+    assert RackVms(rack.rack).show(root, ShowVm(real.uuid), settings)["uuid"] == real.uuid
+    assert RackHosts(rack.rack).status(settings)["same_name"] == {"acme/web1": [ghost.uuid, real.uuid]}

@@ -198,6 +198,25 @@ def test_what_the_operator_did_in_a_tenant_is_told_without_its_answer() -> None:
     assert "h1" not in str(told) and "h2" not in str(told)
 
 
+def test_what_a_former_operator_did_stays_the_operators() -> None:
+    rack = fake_rack()
+    job = make(rack, "acme/web1", user="olivia")
+    assert [line["operator"] for line in ask_audit(rack, job)] == [True, True]
+    rack.files.data["users.yaml"]["users"]["olivia"] = {"tenants": {"acme": "member"}}
+    told = show(rack, job)
+    assert (told["state"], told["result"]) == ("done", None) and "for the operator" in told["told"]
+    assert "h1" not in str(told) and "h2" not in str(told)
+    assert show(rack, make(rack, "web2", user="olivia"))["result"]["vm"]["name"] == "web2", "as a member she tells all"
+
+
+def test_what_a_later_operator_did_as_a_member_stays_the_tenants() -> None:
+    rack = fake_rack()
+    rack.files.data["users.yaml"]["users"]["anna"] = {"tenants": {"acme": "member"}}
+    job = make(rack, user="anna")
+    rack.files.data["users.yaml"]["users"]["anna"] = {"operator": True}
+    assert show(rack, job)["result"]["vm"]["name"] == "web1" and "operator" not in str(ask_audit(rack, job))
+
+
 def test_what_nothing_proves_is_not_told() -> None:
     rack = fake_rack()
     job, forged = make(rack), new_job(rack)
@@ -378,7 +397,7 @@ def test_a_running_create_is_cancelled_and_its_claim_ends_by_a_look() -> None:
 
 
 def ask_audit(rack: FakeRack, job: str) -> list[dict[str, Any]]:
-    lines = rack_answer.carry_out(rack.rack, Came("rack_audit.list", "olivia", {"job": job}, new_job(rack)))["lines"]
+    lines = rack_answer.carry_out(rack.rack, Came("rack_audit.list", "root", {"job": job}, new_job(rack)))["lines"]
     return list(lines)
 
 

@@ -151,3 +151,15 @@ def test_the_operator_has_to_name_the_tenant_of_a_plain_name(rack: FakeRack) -> 
         act(rack, "pause", "web1", "root")
     assert told.value.code == "tenant_ambiguous"
     assert act(rack, "pause", "web1", "root", tenant="beta")["vm"] == "beta/web1"
+
+
+@pytest.mark.parametrize("answer", [None, "x", ["a"], 5, True])
+@pytest.mark.parametrize("user", ["alice", "olivia"])
+def test_an_answer_of_another_shape_is_a_failed_host(rack: FakeRack, user: str, answer: Any) -> None:
+    """A host may sign what it likes."""
+    for host in rack.hosts.values():
+        call = host.call
+        host.call = lambda fun, request, call=call: answer if fun == "rack_vm.act" else call(fun, request)  # type: ignore[method-assign,misc]
+    with pytest.raises(Unavailable) as refused:
+        act(rack, "stop", "acme/web1", user)
+    assert (refused.value.code, "host" in refused.value.facts) == ("host_failed", user == "olivia")

@@ -132,8 +132,18 @@ def test_who_is_known_where() -> None:
 def test_news_are_told_once_a_minute_and_a_few_of_an_address() -> None:
     clock = FakeClock(tick=0)
     seldom = Seldom(clock)
-    assert [seldom.is_news("alice", HOME) for _ in range(100)].count(True) == 1
-    assert sum(seldom.is_news(f"user{number}", AWAY) for number in range(1000)) == throttle._TOLD_OF_ONE_ADDRESS
-    assert seldom.is_news("bob", HOME)
+    assert [seldom.is_news("alice", HOME, code="bad_input") for _ in range(100)].count(True) == 1
+    users = [f"user{number}" for number in range(1000)]
+    assert sum(seldom.is_news(user, AWAY, code="bad_input") for user in users) == throttle._TOLD_OF_ONE_ADDRESS
+    assert seldom.is_news("bob", HOME, code="bad_input") and seldom.is_news("alice", HOME, code="function_denied")
     clock.sleep(WINDOW_S)
-    assert seldom.is_news("alice", HOME) and seldom.is_news("alice", AWAY)
+    assert seldom.is_news("alice", HOME, code="bad_input") and seldom.is_news("alice", AWAY, code="bad_input")
+
+
+def test_many_codes_and_many_addresses_are_bounded_too() -> None:
+    seldom = Seldom(FakeClock(tick=0))
+    codes = [f"code{number}" for number in range(100)]
+    assert sum(seldom.is_news("alice", HOME, code=code) for code in codes) == throttle._TOLD_OF_ONE_ADDRESS
+    addresses = [f"2001:db8:0:{number:x}::1" for number in range(5000)]
+    told = sum(seldom.is_news("", address, code="login_needed") for address in addresses)
+    assert told == throttle._TOLD_IN_ALL - throttle._TOLD_OF_ONE_ADDRESS

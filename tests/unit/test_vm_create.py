@@ -122,6 +122,8 @@ def test_a_silent_host_holds_what_was_claimed_until_it_is_looked_up() -> None:
         create(rack)
     rack.clock.sleep(600)
     create(rack, name="web2")
+    with pytest.raises(Conflict):
+        create(rack)
     assert rack.vms_on_hosts() == ["acme.web1", "acme.web2"]
     assert all(claim.settled_at for claim in rack.claims.all())
 

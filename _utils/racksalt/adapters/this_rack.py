@@ -151,15 +151,17 @@ def _opened(
     """The arguments with the secrets that came beside them, and the address of the API's caller.
 
     Over the API they are in its envelope; on the shell they are in a file or on standard input. Nobody else has any.
+    What the function does not have is put under ``unknown``, whatever its name, so that it is refused.
     """
     unknown = dict(arguments.get("unknown", {}))
     text = unknown.pop(envelopes.ARGUMENT, None)
+    own = set(arguments) - {"unknown"}
     plain = {**arguments, "unknown": unknown}
     if text is not None:
         address, secrets = envelope_key.open_envelope(opts, text, user=user, fun=fun, now=SystemClock().now())
-        told = {key: value for key, value in secrets.items() if key in plain}
-        unknown.update({key: value for key, value in secrets.items() if key not in plain})
-        return {**plain, **dict.fromkeys(set(envelopes.SECRET_ARGUMENTS) & set(plain)), **told}, address
+        told = {key: value for key, value in secrets.items() if key in own}
+        unknown.update({key: value for key, value in secrets.items() if key not in own})
+        return {**plain, **dict.fromkeys(set(envelopes.SECRET_ARGUMENTS) & own), **told}, address
     if any(plain.get(key) is not None for key in shell_secrets.ARGUMENTS):
         access.require_shell(user, settings(opts))
         return {**plain, **shell_secrets.read(plain)}, None

@@ -34,8 +34,9 @@ _MASTER_TAKES_A_CALL_IN_S = 15
 #: Of all threads, this part is shared freely; the rest is for users that have hardly any calls.
 _SHARED_PART = 0.75
 _DEFAULT_THREADS = 100
-#: Refusals that cost a client nothing.
-_CHEAP = ("login_needed", "login_throttled", "too_many_calls")
+#: Refusals that are told each time: a password was checked for it, or a runner was called. A client repeats all others
+#: as fast as it can send.
+_COSTLY = ("login_refused", "answer_unproved")
 
 
 class Unauthorized(RacksaltError):
@@ -195,8 +196,8 @@ class Gate:
     def _refused(
         self, error: RacksaltError, *, user: str, address: str, kind: str = "refused", fun: str | None = None
     ) -> None:
-        if error.code not in _CHEAP or self._seldom.is_news(user, address):
-            code = "answer_unproved" if isinstance(error, AnswerUnproved) else error.code
+        code = "answer_unproved" if isinstance(error, AnswerUnproved) else error.code
+        if code in _COSTLY or self._seldom.is_news(user, address, code=code):
             self._tell(kind=kind, user=user, address=address, fun=fun, code=code)
 
     def _allowed(self, user: str) -> set[str]:

@@ -25,8 +25,9 @@ PENDING_S = 1.0
 LOGINS_PER_USER = 60
 #: So many keys are remembered; the oldest go first.
 _MOST_KEYS = 10_000
-#: Told of one address within the window, whatever the users' names.
+#: Told of one address within the window, whatever the users' names, and of all together.
 _TOLD_OF_ONE_ADDRESS = 10
+_TOLD_IN_ALL = 300
 
 
 class TooMany(RacksaltError):
@@ -119,24 +120,28 @@ class Throttle:
 
 @dataclass
 class Seldom:
-    """What could be said as fast as a client sends: once a minute of a user and address, and a few of an address."""
+    """What could be said as fast as a client sends: once a minute of a user, address and code.
+
+    Of one address a few are said, and of all addresses together not more than fit on any disk.
+    """
 
     clock: Clock
-    _told: dict[tuple[str, str], float] = field(default_factory=dict)
+    _told: dict[tuple[str, str, str], float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def is_news(self, user: str, address: str) -> bool:
+    def is_news(self, user: str, address: str, *, code: str) -> bool:
         """Whether to say it."""
         address = origin(address)
         with self._lock:
             since = self.clock.now() - WINDOW_S
             while self._told and next(iter(self._told.values())) <= since:
                 del self._told[next(iter(self._told))]
-            of_address = sum(1 for _, told in self._told if told == address)
-            if (user, address) in self._told or of_address >= _TOLD_OF_ONE_ADDRESS:
+            of_address = sum(1 for _, told, _ in self._told if told == address)
+            if (user, address, code) in self._told or of_address >= _TOLD_OF_ONE_ADDRESS:
                 return False
-            self._told[(user, address)] = self.clock.now()
-            _forget_oldest(self._told)
+            if len(self._told) >= _TOLD_IN_ALL:
+                return False
+            self._told[(user, address, code)] = self.clock.now()
             return True
 
 
