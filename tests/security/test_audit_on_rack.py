@@ -88,3 +88,17 @@ def test_what_is_changed_afterwards_is_named(
     assert verified.code != 0 and verified.error and verified.error["code"] == "audit_broken"
     assert what in {problem["what"] for problem in verified.error["problems"]}, verified.error["problems"]
     assert rack.run("rack_audit.verify").data["ok"]
+
+
+def test_a_refusal_that_is_cut_off_is_missed(told: RealRack) -> None:
+    """A refused call reaches no host; the next look at the hosts tells them of its line."""
+    told.api("READER").refusal("rack_vm.delete", name="acme/vm1")
+    assert told.run("rack_host.list").code == 0
+    path = told.master.run(["sh", "-c", f"ls {FOLDER}/*.jsonl | tail -1"], timeout_s=10).stdout.strip()
+    whole = told.master.read(path)
+    told.master.write(path, "".join(whole.splitlines(keepends=True)[:-1]), 0o600)
+    try:
+        verified = told.run("rack_audit.verify")
+    finally:
+        told.master.write(path, whole, 0o600)
+    assert verified.error and [problem["what"] for problem in verified.error["problems"]] == ["cut"]

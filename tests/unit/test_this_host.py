@@ -34,8 +34,8 @@ class Host:
         salt.crypt.write_keys(str(folder), "minion", 2048)
         (folder / "minions/h1").write_bytes((folder / "minion.pub").read_bytes())
 
-    def call(self, asked: Asked, *, changes: bool = True, bus: Any = BUS) -> Any:
-        return this_host.answer_bus(asked, self.minion, function="rack_vm.act", bus=bus, changes=changes)
+    def call(self, asked: Asked, *, bus: Any = BUS) -> Any:
+        return this_host.answer_bus(asked, self.minion, function="rack_vm.act", bus=bus)
 
     def proved(self, returned: Any) -> Any:
         verify = AcceptedKeys(str(self.folder)).verify
@@ -83,8 +83,7 @@ def test_an_unforeseen_failure_is_signed_as_a_failed_host(host: Host) -> None:
     assert error["code"] == "host_failed" and "No space left" in error["detail"] and host.retcode == 1
 
 
-def test_a_look_keeps_no_head(host: Host) -> None:
-    host.proved(host.call(lambda vms: {}, changes=False))
+def test_a_call_without_a_head_leaves_what_is_known(host: Host) -> None:
     host.proved(host.call(lambda vms: {}, bus={"job": JOB, "audit": None}))
     assert host.heads == []
 

@@ -77,7 +77,8 @@ def answer(asked: Asked, minion: Minion) -> Any:
 def answer_bus(asked: Asked, minion: Minion, *, function: str, bus: Any, changes: bool = False) -> Any:
     """As :func:`answer`; a call over the bus (``FromBus``) is answered signed, under the loader's ``function``.
 
-    Without a key to sign with, nothing is done. A call that ``changes`` brings the audit's newest line with it.
+    Without a key to sign with, nothing is done. Each call brings the audit's newest line with it, a look too: refusals
+    change nothing on hosts, and are to be missed all the same when they are cut off.
     """
     if bus is None:
         return answer(asked, minion)
@@ -88,7 +89,7 @@ def answer_bus(asked: Asked, minion: Minion, *, function: str, bus: Any, changes
     except RacksaltError as error:
         minion.context["retcode"] = 1
         return errors.as_result(error)
-    if changes and sent.audit is not None:
+    if sent.audit is not None:
         audit_head_file.keep(sent.audit)
     told = _told(asked, minion)
     return host_answers.signed(told, Call(sent.job, function), host=minion.opts["id"], sign=key.sign)
