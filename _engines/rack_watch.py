@@ -1,6 +1,6 @@
-"""The writer's watch: ends claims that nobody waits for any more, and tells the audit of events that prove nothing.
+"""A master's watch: keeps what hosts tell of their VMs, ends late claims, tells the audit of events that prove nothing.
 
-Nothing depends on it: without it, the next create looks after the claims.
+Nothing depends on it: without it, each read asks the hosts, and the next create looks after the claims.
 
 .. code-block:: yaml
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from racksalt import errors, host_firewall, host_networks, shape
+from racksalt import migration_port as moves
 from racksalt.adapters import this_host
-from racksalt.adapters.nft import NftTable
+from racksalt.adapters.nft import MOVES, NftTable
 
 __virtualname__ = "rack_net"
 
@@ -49,6 +50,25 @@ def firewall(management: list[str], test: bool = False) -> Any:
     try:
         spec = shape.parse(host_firewall.GuestFirewall, {"management": management})
         return {"changes": host_firewall.ensure(NftTable(), spec, test=test)}
+    except errors.RacksaltError as error:
+        __context__["retcode"] = 1
+        return errors.as_result(error)
+
+
+def migration_port(test: bool = False) -> Any:
+    """Keep libvirt's TLS port and QEMU's migration ports closed to everybody who is not let in for a migration.
+
+    The table ``inet racksalt_moves`` is loaded, and written to ``/etc/racksalt/moves.nft`` for the next boot. Who is
+    let in at the time stays so.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_net.migration_port test=True
+    """
+    try:
+        return {"changes": moves.ensure(MOVES, test=test)}
     except errors.RacksaltError as error:
         __context__["retcode"] = 1
         return errors.as_result(error)

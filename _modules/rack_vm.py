@@ -10,7 +10,22 @@ from typing import Any
 
 from racksalt import shape
 from racksalt.adapters import this_host
-from racksalt.host_requests import ActOnHost, CreateOnHost, PurgeOnHost, SignOnHost
+from racksalt.drift_requests import EnrollOnHost, RestoreOnHost
+from racksalt.host_arrivals import HostArrivals
+from racksalt.host_departures import HostDepartures
+from racksalt.host_drift import HostDrift
+from racksalt.host_requests import (
+    ActOnHost,
+    CreateOnHost,
+    EndMove,
+    OfferMove,
+    PurgeOnHost,
+    RecallMove,
+    ReceiveMove,
+    SendMove,
+    SignOnHost,
+    WithdrawMove,
+)
 
 __virtualname__ = "rack_vm"
 
@@ -31,7 +46,9 @@ def list_() -> Any:
 
         salt-call --local rack_vm.list
     """
-    return _answer(lambda vms: [_shown(domain) for domain in vms.report().domains if domain.record])
+    return _answer(
+        lambda vms: [_shown(domain) for domain in vms.report().domains if domain.record and not domain.incoming]
+    )
 
 
 def show(name: str) -> Any:
@@ -220,6 +237,110 @@ def sign(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
         salt h1 rack_vm.sign request='{records: {5f0c…: {sha256: …, signature: …}}}'
     """
     return _change("sign", lambda vms: vms.sign(shape.parse(SignOnHost, request)), bus)
+
+
+def enroll(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
+    """Write a whole record into a domain, which goes on as it is (``drift_requests.EnrollOnHost``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.enroll request='{record: {…}}'
+    """
+    return _change("enroll", lambda vms: HostDrift(vms).enroll(shape.parse(EnrollOnHost, request)), bus)
+
+
+def restore(request: dict[str, Any], test: bool = False, bus: dict[str, Any] | None = None) -> Any:
+    """Make a domain's definition and its planned addresses what its record says (``drift_requests.RestoreOnHost``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.restore request='{uuid: 5f0c…, sha256: …}' test=True
+    """
+    return _change("restore", lambda vms: HostDrift(vms).restore(shape.parse(RestoreOnHost, request), test=test), bus)
+
+
+def offer(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
+    """What a VM needs on the host that it is to move to (``host_requests.OfferMove``); changes nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.offer request='{record: {…}, key: …}'
+    """
+    return _change("offer", lambda vms: _departures(vms).offer(shape.parse(OfferMove, request)), bus)
+
+
+def receive(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
+    """Make what a VM needs that comes from another host, and let that one in (``host_requests.ReceiveMove``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h2 rack_vm.receive request='{record: {…}, source: h1, offer: {…}, …}'
+    """
+    return _change("receive", lambda vms: _arrivals(vms).receive(shape.parse(ReceiveMove, request)), bus)
+
+
+def send(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
+    """Move a VM to the host that has made ready for it (``host_requests.SendMove``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.send request='{record: {…}, target: h2, …}'
+    """
+    return _change("send", lambda vms: _departures(vms).send(shape.parse(SendMove, request)), bus)
+
+
+def conclude(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
+    """Do what is left once a VM has moved, at either end (``host_requests.EndMove``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt -L h1,h2 rack_vm.conclude request='{record: {…}, source: h1, was: running}'
+    """
+    return _change("conclude", lambda vms: this_host.moves(vms).conclude(shape.parse(EndMove, request)), bus)
+
+
+def recall(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
+    """Whether this host still sends a VM, or end that (``host_requests.RecallMove``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.recall request='{uuid: 5f0c…, was: running, abort: true}'
+    """
+    return _change("recall", lambda vms: _departures(vms).recall(shape.parse(RecallMove, request)), bus)
+
+
+def withdraw(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
+    """Remove what a move that did not happen left here (``host_requests.WithdrawMove``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h2 rack_vm.withdraw request='{record: {…}, source: h1}'
+    """
+    return _change("withdraw", lambda vms: _arrivals(vms).withdraw(shape.parse(WithdrawMove, request)), bus)
+
+
+def _departures(vms: Any) -> HostDepartures:
+    return HostDepartures(this_host.moves(vms))
+
+
+def _arrivals(vms: Any) -> HostArrivals:
+    return HostArrivals(this_host.moves(vms))
 
 
 def _act(name: str, verb: str, *, test: bool, **values: Any) -> Any:

@@ -33,7 +33,9 @@ def create(
     mac: Any = None,
     host: Any = None,
     labels: Any = None,
+    affinity: Any = None,
     anti_affinity: Any = None,
+    spread: Any = None,
     tags: Any = None,
     note: Any = None,
     protected: Any = None,
@@ -52,8 +54,12 @@ def create(
         Names from the rack's files; or a ``profile`` that names both.
     labels
         What the host must carry, like ``{disk: ssd}``.
+    affinity
+        A group of the tenant's VMs that share a host.
     anti_affinity
         A group of the tenant's VMs that must not share a host.
+    spread
+        A group of the tenant's VMs that must not share a failure domain, like a row of racks.
     mac
         A fixed, locally administered MAC address.
     ssh_keys, user_data
@@ -77,18 +83,23 @@ def adopt(
     host: Any = None,
     tenant: Any = None,
     name: Any = None,
+    flavor: Any = None,
+    address: Any = None,
     all: Any = None,
     test: Any = None,
     **unknown: Any,
 ) -> Any:
-    """Sign a VM that is on a host and does not count, as its record is unsigned or wrongly signed. For operators.
+    """Take a VM into the rack that is on a host and does not count, running and unchanged. For operators.
 
     uuid
-        The VM, as ``rack_host.status`` lists it under ``unsigned``.
+        The VM, as ``rack_host.drift`` lists it under ``unknown``.
     host
         Where it is, if several hosts show it.
     tenant, name
-        What the VM is taken for: a record that says something else is refused.
+        What it is to be. Where it has a record, unsigned or wrongly signed, one that says something else is refused.
+    flavor, address
+        For a VM without a record: a flavor of its size, or none; and the address of its first card on a network of the
+        rack, or a free one. Its cards on other networks, its disks and its libvirt name stay its own.
     all
         In place of ``uuid``: every one that may be adopted; the others are told with their reasons.
 
@@ -110,10 +121,16 @@ def why_not(
     network: Any = None,
     host: Any = None,
     labels: Any = None,
+    affinity: Any = None,
     anti_affinity: Any = None,
+    spread: Any = None,
+    inventory: Any = None,
     **unknown: Any,
 ) -> Any:
     """Why a VM finds no place: every host and every rule with its numbers; tenants see counts by rule.
+
+    inventory
+        For operators: a file on the master that ``rack_host.inventory`` wrote, in place of the rack as it is.
 
     CLI Example:
 
@@ -251,6 +268,43 @@ def delete(name: Any = None, tenant: Any = None, test: Any = None, **unknown: An
         salt-run rack_vm.delete acme/web1
     """
     return _answer("rack_vm.delete", locals())
+
+
+def migrate(
+    name: Any = None,
+    tenant: Any = None,
+    target: Any = None,
+    live: Any = None,
+    bandwidth_mib_s: Any = None,
+    auto_converge: Any = None,
+    post_copy: Any = None,
+    timeout_s: Any = None,
+    test: Any = None,
+    **unknown: Any,
+) -> Any:
+    """Move a VM to another host, running or stopped, with its disks; both hosts tell the receipt. For operators.
+
+    target
+        The host; without it, the one that suits the VM best.
+    live
+        ``True``: only if it runs; ``False``: only if it is stopped. A guest is never stopped for it.
+    bandwidth_mib_s
+        The most that it may take of the network; else ``migrations`` of ``hosts.yaml``.
+    auto_converge
+        Slow the guest down where it writes faster than its memory goes over.
+    post_copy
+        Let the guest go ahead of its memory, after the first pass: it ends for sure, and a host or a link that fails
+        from then on costs the guest its memory.
+    timeout_s
+        Give up after so long; else as long as its size takes on a slow network.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rack_vm.migrate acme/web1 target=h2
+    """
+    return _answer("rack_vm.migrate", locals())
 
 
 def note(name: Any = None, note: Any = "", tenant: Any = None, test: Any = None, **unknown: Any) -> Any:

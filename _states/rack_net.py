@@ -36,3 +36,11 @@ def firewall(name: str, management: list[str]) -> dict[str, Any]:
     told = __salt__["rack_net.firewall"](management, test=test)
     error = told["error"]["detail"] if "error" in told else None
     return state_result.of(name, told.get("changes", {}), test=test, done="the guests' firewall is loaded", error=error)
+
+
+def migration_port(name: str) -> dict[str, Any]:
+    """Nobody opens a connection to libvirt's TLS port or QEMU's migration ports who is not let in for a migration."""
+    test = bool(__opts__["test"])
+    told = __salt__["rack_net.migration_port"](test=test)
+    error = told["error"]["detail"] if "error" in told else None
+    return state_result.of(name, told.get("changes", {}), test=test, done="the ports are closed", error=error)

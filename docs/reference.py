@@ -79,8 +79,9 @@ def leaves(kind: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
             continue
         key = f"{path}.{field.name}" if path else field.name
         parts = _entries(inner)
+        single = dataclasses.is_dataclass(inner) or type(None) in get_args(inner)
         for part in parts:
-            yield from leaves(part, key if dataclasses.is_dataclass(inner) else f"{key}.NAME")
+            yield from leaves(part, key if single else f"{key}.NAME")
         if not parts:
             yield key, allowed(inner), default(field)
 

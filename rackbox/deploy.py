@@ -22,7 +22,7 @@ from rackbox_lib.node import Node
 from rackbox_lib.rack import Rack
 
 #: What the master serves to hosts or reads itself; the wheel brings the rest.
-_SERVED = ("_modules", "_states", "_utils", "api-config", "states")
+_SERVED = ("_engines", "_modules", "_states", "_utils", "api-config", "states")
 _SRV = "/srv/racksalt"
 _STAMP = "/var/lib/rackbox-deployed"
 _MINION_CONF = "/etc/salt/minion.d/racksalt.conf"
@@ -226,7 +226,8 @@ def _enrol(rack: Rack, nodes: list[Node]) -> None:
     # As the highstate writes them: it restarts the minion for nothing then.
     settings = (rack.checkout / "states/hypervisor/files/minion.conf").read_text()
     for node in nodes:
-        node.write(_MINION_SETTINGS, settings)
+        if node.name != rack.master.name:
+            node.write(_MINION_SETTINGS, settings)
         node.write(_MINION_CONF, _MINION)
         node.run(["systemctl", "--no-block", "start", "salt-minion"], timeout_s=60)
     waiting = {node.name: node for node in nodes}
@@ -240,17 +241,16 @@ def _enrol(rack: Rack, nodes: list[Node]) -> None:
 
 
 def _bring_code(rack: Rack, nodes: list[Node]) -> None:
-    """Racksalt's modules by `saltutil.sync_all`; a minion that had others loaded is restarted."""
+    """Racksalt's modules by `saltutil.sync_all`; then each minion is restarted, as its engines start with it."""
     names = [node.name for node in nodes]
     _await_minions(rack, names)
     rack.progress.say("all nodes: bringing the code")
     words = ["salt", "--static", "--out=json", "-t", "60", "-L", ",".join(names), "saltutil.sync_all"]
     rack.master.run(words, timeout_s=120)
-    loaded = [node for node in nodes if _stamp(node)]
     at_once(
-        [lambda node=node: node.run(["systemctl", "restart", "salt-minion"], timeout_s=60) for node in loaded], limit=4
+        [lambda node=node: node.run(["systemctl", "restart", "salt-minion"], timeout_s=60) for node in nodes], limit=4
     )
-    _await_minions(rack, [node.name for node in loaded])
+    _await_minions(rack, names)
 
 
 def _accept(rack: Rack, node: Node) -> bool:

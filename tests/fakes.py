@@ -18,17 +18,55 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.etree import ElementTree
 
-from racksalt import acl, audit, errors, record, record_proof, shape
+from racksalt import acl, audit, errors, holdings, host_update, record, record_proof, shape
 from racksalt.audit import Entry
 from racksalt.audit_check import Raw
+from racksalt.drift_requests import EnrollOnHost, RestoreOnHost, SetAsideOnHost
 from racksalt.errors import Conflict, NotFound, RacksaltError, Refused, Unavailable
-from racksalt.host_requests import ActOnHost, CreateOnHost, PurgeOnHost, SignOnHost
+from racksalt.holdings import Definition, Volume
+from racksalt.host_arrivals import HostArrivals
+from racksalt.host_away import HostAway
+from racksalt.host_departures import HostDepartures
+from racksalt.host_drift import HostDrift
+from racksalt.host_feed import Moment
+from racksalt.host_moves import HostMoves
+from racksalt.host_requests import (
+    ActOnHost,
+    CreateOnHost,
+    EndMove,
+    KeepSnapshot,
+    OfferMove,
+    PurgeOnHost,
+    ReadSnapshot,
+    RecallMove,
+    ReceiveMove,
+    SendMove,
+    SettleOnHost,
+    SignOnHost,
+    WithdrawMove,
+)
 from racksalt.host_vms import HostVms
 from racksalt.job_trail import Kept, Running
-from racksalt.model import Claim, Domain, Head, HostReport, Look, Nic, Record, Room
+from racksalt.model import (
+    Claim,
+    Domain,
+    Head,
+    HostConfig,
+    HostCpu,
+    HostReport,
+    Look,
+    Nic,
+    NumaCell,
+    Record,
+    Room,
+    SnapshotHead,
+)
+from racksalt.noted_fleet import NotedFleet
 from racksalt.ports import Answer, Clock, HostLock, Silent
 from racksalt.rack import Rack
 from racksalt.record_proof import Ring
+from racksalt.tls_certificates import PURPOSES, TlsPair
+from tests.fake_moves import FakeDoors, FakeMoves
 
 Fault = Callable[[str], None]
 
@@ -67,11 +105,19 @@ class FakeHypervisor:
     leases: dict[str, str] = field(default_factory=dict)
     foreign: list[Domain] = field(default_factory=list)
     transient: set[str] = field(default_factory=set)
+    #: Those that are on their way, from here or to here.
+    moving: set[str] = field(default_factory=set)
+    live: dict[str, str] = field(default_factory=dict)
+    cpu: HostCpu | None = None
+    numa: tuple[NumaCell, ...] = ()
 
     def report(self) -> HostReport:
         self.fault("report")
         domains = [self._domain(uuid, xml) for uuid, xml in list(self.xml.items())]
-        return HostReport("", self.total, (*domains, *self.foreign), "fake")
+        return HostReport("", self.total, (*domains, *self.foreign), "fake", cpu=self.cpu, numa=self.numa)
+
+    def domains(self, uuids: Collection[str]) -> tuple[Domain, ...]:
+        return tuple(domain for domain in self.report().domains if domain.uuid in uuids)
 
     def define(self, xml: str) -> None:
         self.fault("define")
@@ -140,10 +186,14 @@ class FakeHypervisor:
         self._known(uuid)
         root = ElementTree.fromstring(self.xml[uuid])
         metadata = root.find("metadata")
-        assert metadata is not None
+        metadata = ElementTree.SubElement(root, "metadata") if metadata is None else metadata
         metadata.clear()
         metadata.append(ElementTree.fromstring(xml))
         self.xml[uuid] = ElementTree.tostring(root, encoding="unicode")
+
+    def is_moving(self, uuid: str) -> bool:
+        self._known(uuid)
+        return uuid in self.moving
 
     def reserve_address(self, nic: Nic) -> None:
         self.fault("reserve_address")
@@ -154,6 +204,31 @@ class FakeHypervisor:
     def release_address(self, nic: Nic) -> None:
         self.fault("release_address")
         self.leases.pop(nic.mac, None)
+
+    def reserved(self) -> tuple[Nic, ...]:
+        network = next(iter(self.networks))
+        return tuple(Nic(network, mac, address) for mac, address in sorted(self.leases.items()))
+
+    def definition(self, uuid: str) -> str:
+        self._known(uuid)
+        return self.xml[uuid]
+
+    def definitions(self) -> tuple[Definition, ...]:
+        self.fault("definitions")
+        roots = {uuid: ElementTree.fromstring(xml) for uuid, xml in self.xml.items()}
+        running = {uuid: root for uuid, root in roots.items() if self.states.get(uuid) in ("running", "paused")}
+        live = {uuid: ElementTree.fromstring(self.live[uuid]) for uuid in running if uuid in self.live}
+        return tuple(
+            holdings.definition_of(uuid, None if uuid in self.transient else root, live.get(uuid, running.get(uuid)))
+            for uuid, root in roots.items()
+        )
+
+    def set_aside(self, uuid: str) -> str:
+        self.fault("set_aside")
+        if self._state(uuid) == "suspended":
+            raise Conflict("vm_state", "refusing to undefine while domain managed save image exists")
+        self.states.pop(uuid)
+        return self.xml.pop(uuid)
 
     def _state(self, uuid: str) -> str:
         self._known(uuid)
@@ -176,6 +251,7 @@ class FakeHypervisor:
             int(root.findtext("memory") or 0),
             known.disk_gib if known else 0,
             known,
+            incoming=known is not None and uuid in self.transient & self.moving,
         )
 
     def _others(self, uuid: str) -> list[str]:
@@ -204,6 +280,7 @@ class FakeVolumes:
     fault: Fault = lambda step: None
     files: set[str] = field(default_factory=set)
     seeds: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
 
     def create(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> str:
         path = f"/volumes/{tenant}/{uuid}.qcow2"
@@ -218,14 +295,48 @@ class FakeVolumes:
         self.fault("write_seed")
         return path
 
-    def remove(self, tenant: str, uuid: str) -> list[str]:
+    def paths(self, tenant: str, uuid: str) -> tuple[str, str]:
+        return f"/volumes/{tenant}/{uuid}.qcow2", f"/volumes/{tenant}/{uuid}-seed.iso"
+
+    def exists(self, path: str) -> bool:
+        return path in self.files
+
+    def create_like(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> str:
+        return self.create(tenant, uuid, size_gib=size_bytes // 2**30, backing=backing, format=format)
+
+    def read_seed(self, tenant: str, uuid: str) -> bytes:
+        self.fault("read_seed")
+        if self.paths(tenant, uuid)[1] not in self.files:
+            raise NotFound("disk_missing", "the seed is not there")
+        return repr(self.seeds[uuid]).encode()
+
+    def copy_seed(self, tenant: str, uuid: str, data: bytes) -> str:
+        return self.write_seed(tenant, uuid, ast.literal_eval(data.decode()))
+
+    def remove(self, tenant: str, uuid: str, *, disks: bool = True) -> list[str]:
         self.fault("remove")
-        gone = sorted(path for path in self.files if path.startswith(f"/volumes/{tenant}/{uuid}"))
+        gone = sorted(path for path in self.files if disks and path.startswith(f"/volumes/{tenant}/{uuid}"))
         self.files -= set(gone)
         return gone
 
     def console_log(self, uuid: str) -> str:
         return f"/logs/{uuid}.console.log"
+
+    def all(self) -> tuple[Volume, ...]:
+        parts = [(path, path.split("/")) for path in sorted(self.files) if path.startswith("/volumes/")]
+        return tuple(Volume(tenant, file, path, 1) for path, (_, _, tenant, file) in parts)
+
+    def set_aside(self, tenant: str, files: Collection[str]) -> list[str]:
+        self.fault("set_aside")
+        self.files -= {f"/volumes/{tenant}/{file}" for file in files}
+        moved = [f"/lost/{tenant}/{file}" for file in files]
+        self.files |= set(moved)
+        return moved
+
+    def keep(self, name: str, text: str) -> str:
+        self.fault("keep")
+        self.kept[name] = text
+        return f"/lost/{name}"
 
     def image_path(self, sha256: str) -> str:
         if sha256 in self.missing:
@@ -248,11 +359,75 @@ class FakeKey:
     def seal(self, text: str, *, context: str) -> str:
         return f"{'key' * 9}.{'nonce' * 9}." + base64.b64encode(repr((self.host, context, text)).encode()).decode()
 
+    def seal_with(self, key: str, text: str, *, context: str) -> str:
+        return FakeKey(base64.b64decode(key.splitlines()[1]).decode().strip()).seal(text, context=context)
+
     def unseal(self, sealed: str, *, context: str) -> str:
         host, sealed_for, text = ast.literal_eval(base64.b64decode(sealed.rpartition(".")[2]).decode())
         if (host, sealed_for) != (self.host, context):
             raise Refused("not_unsealed", "sealed for something else")
         return str(text)
+
+
+@dataclass
+class FakeSnapshotStore:
+    """Snapshots in memory."""
+
+    newest: dict[str, KeepSnapshot] = field(default_factory=dict)
+    pieces: dict[str, str] = field(default_factory=dict)
+
+    def heads(self) -> tuple[SnapshotHead, ...]:
+        return tuple(kept.head for kept in self.newest.values())
+
+    def read(self, master: str, name: str) -> str | None:
+        return self.pieces.get(name)
+
+    def keep(self, asked: KeepSnapshot) -> list[str]:
+        known = self.newest.get(asked.head.master)
+        if known is not None and known.head.version >= asked.head.version:
+            return []
+        self.pieces |= asked.texts
+        missing = [name for name in asked.names if name not in self.pieces]
+        if not missing:
+            self.newest[asked.head.master] = replace(asked, texts={})
+        return missing
+
+
+class FakeSnapshots(FakeSnapshotStore):
+    """A master's, with a seal that everybody knows, but for the key."""
+
+    def seal(self, data: bytes, label: str, ring: Ring) -> str:
+        return f"{ring.newest}." + base64.b64encode(repr((label, ring.keys[ring.newest], data)).encode()).decode()
+
+    def unseal(self, text: str, label: str, ring: Ring) -> bytes:
+        number, _, sealed = text.partition(".")
+        try:
+            sealed_for, key, data = ast.literal_eval(base64.b64decode(sealed).decode())
+        except (ValueError, SyntaxError):
+            raise Refused("snapshot_unreadable", "not what was sealed") from None
+        if (sealed_for, key) != (label, ring.keys.get(int(number))):
+            raise Refused("snapshot_unreadable", "sealed for something else")
+        return bytes(data)
+
+
+@dataclass
+class FakeBootWord:
+    """What a host knows since its boot; ``booted`` at first, as fakes have been up for long."""
+
+    booted: bool = True
+    word: frozenset[str] | None = None
+
+    def waits(self) -> bool:
+        return not self.booted
+
+    def read(self) -> frozenset[str] | None:
+        return self.word
+
+    def write(self, keep_off: Collection[str]) -> None:
+        self.word = frozenset(keep_off)
+
+    def done(self) -> None:
+        self.booted = True
 
 
 @dataclass
@@ -267,6 +442,36 @@ class FakeHost:
     loses_returns: bool = False
     lock: HostLock = field(default=no_lock)
     heads: tuple[Head, ...] = ()
+    journal: tuple[dict[str, str], ...] = ()
+    #: What Salt would say to a highstate.
+    highstate: Any = field(default_factory=dict)
+    boot: str = "boot-1"
+    booted_at: float = 500_000.0
+    snapshots: FakeSnapshotStore = field(default_factory=FakeSnapshotStore)
+    word: FakeBootWord = field(default_factory=FakeBootWord)
+    doors: FakeDoors = field(default_factory=FakeDoors)
+    mover: FakeMoves = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.mover = FakeMoves(self.name, self.hypervisor)
+
+    def moves(self) -> HostMoves:
+        return HostMoves(self.vms(), self.mover, self.doors, self.mover.lock)
+
+    def away(self) -> HostAway:
+        return HostAway(self.vms(), self.word, self.snapshots)
+
+    def crash(self) -> None:
+        """Power off and on: nothing runs any more, and its unit waits for the writer's word."""
+        self.boot = f"boot-{int(self.boot.rpartition('-')[2]) + 1}"
+        self.word = FakeBootWord(booted=False)
+        for uuid, state in list(self.hypervisor.states.items()):
+            if state in ("running", "paused"):
+                self.hypervisor.states[uuid] = "stopped"
+
+    def moment(self) -> Moment:
+        """By its own clock, which began when it booted."""
+        return Moment(self.boot, self.clock.now() - self.booted_at)
 
     def vms(self) -> HostVms:
         return HostVms(self.name, self.hypervisor, self.volumes, self.lock, self.clock, FakeKey(self.name))
@@ -281,15 +486,53 @@ class FakeHost:
     def _call(self, function: str, arguments: dict[str, Any]) -> Any:
         vms, test = self.vms(), arguments.get("test", False)
         if function == "rack_host.report":
-            return replace(vms.report(), audit_heads=self.heads)
+            now = self.moment()
+            return replace(self.away().report(), audit_heads=self.heads, boot=now.boot, uptime_s=now.uptime_s)
+        if function == "rack_host.settle":
+            return self.away().settle(shape.parse(SettleOnHost, arguments["request"]))
+        if function == "rack_host.keep_snapshot":
+            return self.away().keep_snapshot(shape.parse(KeepSnapshot, arguments["request"]))
+        if function == "rack_host.snapshot":
+            return self.away().snapshot(shape.parse(ReadSnapshot, arguments["request"]))
+        if function == "rack_host.update_self":
+            return host_update.told(self.highstate)
+        if function == "rack_host.reboot_self":
+            self.crash()
+            return {}
         if function == "rack_vm.create":
             return vms.create(shape.parse(CreateOnHost, arguments["request"]), test=test)
         if function == "rack_vm.act":
             return vms.act(shape.parse(ActOnHost, arguments["request"]), test=test)
+        if function == "rack_host.holdings":
+            return HostDrift(vms).holdings()
+        if function == "rack_host.set_aside":
+            return HostDrift(vms).set_aside(shape.parse(SetAsideOnHost, arguments["request"]), test=test)
+        if function == "rack_host.errors":
+            return {"count": len(self.journal), "lines": list(self.journal)}
+        if function == "rack_vm.enroll":
+            return HostDrift(vms).enroll(shape.parse(EnrollOnHost, arguments["request"]))
+        if function == "rack_vm.restore":
+            return HostDrift(vms).restore(shape.parse(RestoreOnHost, arguments["request"]), test=test)
         if function == "rack_vm.sign":
             return vms.sign(shape.parse(SignOnHost, arguments["request"]))
         if function == "rack_vm.purge":
             return vms.purge(shape.parse(PurgeOnHost, arguments["request"]))
+        return self._move(function, arguments)
+
+    def _move(self, function: str, arguments: dict[str, Any]) -> Any:
+        moves, request = self.moves(), arguments.get("request")
+        if function == "rack_vm.offer":
+            return HostDepartures(moves).offer(shape.parse(OfferMove, request))
+        if function == "rack_vm.receive":
+            return HostArrivals(moves).receive(shape.parse(ReceiveMove, request))
+        if function == "rack_vm.send":
+            return HostDepartures(moves).send(shape.parse(SendMove, request))
+        if function == "rack_vm.conclude":
+            return moves.conclude(shape.parse(EndMove, request))
+        if function == "rack_vm.recall":
+            return HostDepartures(moves).recall(shape.parse(RecallMove, request))
+        if function == "rack_vm.withdraw":
+            return HostArrivals(moves).withdraw(shape.parse(WithdrawMove, request))
         raise NotFound("function_unknown", function)
 
 
@@ -313,6 +556,15 @@ class FakeFleet:
         if host in self.without_key:
             raise Unavailable("host_key", f"no key of {host}")
         return FakeKey(host).seal(text, context=context)
+
+    def public_key(self, host: str) -> str:
+        if host in self.without_key:
+            raise Unavailable("host_key", f"no key of {host}")
+        text = base64.b64encode(host.ljust(90).encode()).decode()
+        return f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n"
+
+    def proves(self, host: str, data: bytes, signature: str) -> bool:
+        return host not in self.without_key and FakeKey(host).verify(data, signature)
 
     def _ask(self, name: str, function: str, request: Mapping[str, Any], timeout_s: float) -> Answer:
         self.before(name, function)
@@ -401,6 +653,9 @@ class FakeLastKnown:
 
     reports: dict[str, HostReport] = field(default_factory=dict)
     newest: Look | None = None
+    newest_part: Look | None = None
+    lives: dict[str, HostReport] = field(default_factory=dict)
+    touches: dict[str, float] = field(default_factory=dict)
     lock: Any = field(default_factory=threading.Lock)
 
     def locked(self) -> Any:
@@ -422,8 +677,46 @@ class FakeLastKnown:
         self.reports[report.host] = report
 
     def clear(self, *, keep: Collection[str]) -> None:
-        self.newest = None
+        self.newest = self.newest_part = None
         self.reports = {host: report for host, report in self.reports.items() if host in keep}
+        self.lives = {host: report for host, report in self.lives.items() if host in keep}
+
+    def live(self) -> dict[str, HostReport]:
+        return dict(self.lives)
+
+    def live_one(self, host: str) -> HostReport | None:
+        return self.lives.get(host)
+
+    def write_live(self, report: HostReport) -> None:
+        self.lives[report.host] = report
+
+    def drop_live(self, host: str) -> None:
+        self.lives.pop(host, None)
+
+    def touched(self) -> dict[str, float]:
+        return dict(self.touches)
+
+    def touch(self, host: str, at: float) -> None:
+        self.touches[host] = at
+
+    def part(self) -> Look | None:
+        return self.newest_part
+
+    def write_part(self, look: Look) -> None:
+        self.newest_part = look
+
+
+@dataclass
+class FakePlans:
+    """Plans in memory."""
+
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    def keep(self, name: str, plan: Mapping[str, Any]) -> None:
+        self.kept[name] = plan
+
+    def read(self, name: str) -> Any:
+        return self.kept.get(name, {})
 
 
 @dataclass
@@ -450,6 +743,18 @@ class FakeRing:
 def signed(vm: Record) -> Record:
     """A record as the fake rack's writer signs it at first."""
     return record_proof.sign(vm, FakeRing().read())
+
+
+@dataclass
+class FakeAuthority:
+    """Certificates that only say whose they are; ``asked`` are the hosts that got theirs."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def pairs_of(self, host: HostConfig) -> dict[str, TlsPair]:
+        self.asked.append(host.name)
+        keys = {use: f"key of {host.name} for {use}" for use in PURPOSES}
+        return {use: TlsPair(f"authority for {use}", "certificate", key) for use, key in keys.items()}
 
 
 @dataclass
@@ -572,6 +877,18 @@ class FakeFiles:
         self.data = changed.data
 
 
+@dataclass
+class FakeSaved:
+    """Saved racks in memory."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+
+    def read(self, path: str) -> str:
+        if path not in self.texts:
+            raise NotFound("inventory_not_found", f"{path}: No such file or directory")
+        return self.texts[path]
+
+
 TINY = {"kind": "kernel", "kernel": "1" * 64, "initrd": "2" * 64, "cmdline": "quiet"}
 
 
@@ -644,8 +961,14 @@ def fake_rack(hosts: int = 3, **files: Any) -> FakeRack:
     """A rack of ``hosts`` equal hosts with :func:`rack_files`."""
     clock = FakeClock()
     machines = {f"h{number}": FakeHost(f"h{number}", clock) for number in range(1, hosts + 1)}
+    for host in machines.values():
+        host.mover.peers = {name: other.hypervisor for name, other in machines.items()}
+        host.mover.doors = {name: other.doors for name, other in machines.items()}
     fleet, claims = FakeFleet(machines), FakeClaims()
     folder, jobs = FakeFiles(rack_files(hosts, **files)), FakeJobs(clock)
     ring, audited = FakeRing(), FakeAudit(clock)
-    rack = Rack(folder, fleet, claims, FakeLastKnown(), clock, "master", ring, audited, jobs, FakeSaltAcl())
+    last_known = FakeLastKnown({name: HostReport(name, host.hypervisor.total) for name, host in machines.items()})
+    noted = NotedFleet(fleet, last_known, clock)
+    kept = FakeSnapshots(), FakePlans(), FakeSaved()
+    rack = Rack(folder, noted, claims, last_known, clock, "master", ring, audited, jobs, FakeSaltAcl(), *kept)
     return FakeRack(machines, fleet, claims, folder, clock, rack)

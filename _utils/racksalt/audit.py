@@ -72,10 +72,14 @@ def intent(act: Act) -> Entry:
     return Entry("intent", {**_who(act), "arguments": told(act.arguments)})
 
 
-def outcome(act: Act, result: str = "done", *, answer: str | None = None) -> Entry:
-    """After an act: ``done``, with the :func:`digest` of what was answered, or the code of its error."""
+def outcome(act: Act, result: str = "done", *, answer: str | None = None, vm: str | None = None) -> Entry:
+    """After an act: ``done``, with the :func:`digest` of what was answered, or the code of its error.
+
+    ``vm`` is the UUID of the VM that it was done to: names come again.
+    """
     proof = {} if answer is None else {"answer": answer}
-    return Entry("outcome", {**_who(act), "result": _text(result), **proof})
+    what = {} if vm is None else {"vm": vm}
+    return Entry("outcome", {**_who(act), "result": _text(result), **what, **proof})
 
 
 def digest(answer: Any) -> str:
@@ -230,3 +234,8 @@ def _text(value: Any) -> Any:
 def moment(at: float) -> str:
     """A time as lines have it; they sort as their times do."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seconds(text: str) -> float:
+    """The time behind what :func:`moment` has made."""
+    return datetime.fromisoformat(text).timestamp()

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from racksalt import record as record_xml
-from racksalt.model import Network, Nic, Record
+from racksalt.model import CpuModel, Network, Nic, Record
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 #: What the name of every bridge of the rack begins with, and of no other interface: the guests' firewall goes by it.
@@ -48,6 +48,7 @@ class DomainPlan:
     accelerator: Literal["kvm", "qemu"]
     console_log: str
     boot: KernelBoot | None = None
+    cpu: CpuModel | None = None
 
 
 def build(plan: DomainPlan) -> str:
@@ -57,10 +58,12 @@ def build(plan: DomainPlan) -> str:
     _text(domain, "uuid", plan.record.uuid)
     SubElement(domain, "metadata").append(record_xml.to_element(plan.record))
     _text(domain, "memory", str(plan.record.memory_mib), unit="MiB")
+    if plan.record.huge_pages:
+        SubElement(SubElement(domain, "memoryBacking"), "hugepages")
     _text(domain, "vcpu", str(plan.record.vcpus))
     _boot(domain, plan.boot)
     SubElement(SubElement(domain, "features"), "acpi")
-    _cpu(domain, plan.accelerator)
+    _cpu(domain, plan.accelerator, plan.cpu)
     _text(domain, "on_poweroff", "destroy")
     _text(domain, "on_reboot", "restart")
     _text(domain, "on_crash", "destroy")
@@ -85,20 +88,25 @@ def _boot(domain: Element, boot: KernelBoot | None) -> None:
     _text(os, "cmdline", boot.cmdline)
 
 
-def _cpu(domain: Element, accelerator: str) -> None:
-    """Emulated guests get a plain CPU; the others what the host has."""
+def _cpu(domain: Element, accelerator: str, shared: CpuModel | None) -> None:
+    """Emulated guests get a plain CPU; the others the one that all hosts of the rack share, or what their host has."""
     if accelerator == "qemu":
         cpu = SubElement(domain, "cpu", {"mode": "custom", "match": "exact", "check": "none"})
         _text(cpu, "model", "qemu64", fallback="forbid")
-    else:
+    elif shared is None:
         SubElement(domain, "cpu", {"mode": "host-model"})
+    else:
+        cpu = SubElement(domain, "cpu", {"mode": "custom", "match": "exact", "check": "full"})
+        _text(cpu, "model", shared.model, fallback="forbid")
+        for name in shared.features:
+            SubElement(cpu, "feature", {"policy": "require", "name": name})
 
 
 def _devices(devices: Element, plan: DomainPlan) -> None:
     for index, disk in enumerate(plan.disks):
         _disk(devices, disk, f"vd{'abcdefgh'[index]}")
     for nic in plan.record.nics:
-        _interface(devices, nic)
+        add_interface(devices, nic)
     _console(devices, plan.console_log)
     channel = SubElement(devices, "channel", {"type": "unix"})
     SubElement(channel, "target", {"type": "virtio", "name": AGENT_CHANNEL})
@@ -133,8 +141,8 @@ def _backing(parent: Element, disk: DiskFile | None) -> None:
     _backing(store, disk.backing)
 
 
-def _interface(devices: Element, nic: Nic) -> None:
-    """``isolated``: the tenants share this bridge, and its ports do not see each other."""
+def add_interface(devices: Element, nic: Nic) -> None:
+    """A network card. ``isolated``: the tenants share this bridge, and its ports do not see each other."""
     element = SubElement(devices, "interface", {"type": "network"})
     SubElement(element, "mac", {"address": nic.mac})
     SubElement(element, "source", {"network": nic.network})

@@ -43,7 +43,7 @@ class GuestFirewall:
 
 
 class HostFirewall(Protocol):
-    """The guests' table on this host."""
+    """A table on this host: the guests' one, or the one of the migration ports."""
 
     def text(self) -> str | None: ...
 
@@ -74,7 +74,11 @@ def differences(found: str | None, wanted: str, *, loaded: bool) -> dict[str, di
 
 def ensure(firewall: HostFirewall, spec: GuestFirewall, *, test: bool = False) -> dict[str, Any]:
     """Make the guests' table what it has to be; returns what changes, empty when nothing does."""
-    wanted = render(spec)
+    return bring(firewall, render(spec), test=test)
+
+
+def bring(firewall: HostFirewall, wanted: str, *, test: bool) -> dict[str, Any]:
+    """Load this text unless it was loaded last, and its table is there."""
     changes = differences(firewall.text(), wanted, loaded=firewall.is_loaded())
     if changes and not test:
         firewall.load(wanted)

@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from racksalt.model import Head, Image, Network, Record, RoomPolicy
-from racksalt.names import Note, Sealed, Sha256, Signature, SshKeys, Tags, UserData, Uuid
-from racksalt.shape import Matches, Range
+from racksalt.model import CpuModel, Head, Image, MasterId, Network, Record, RoomPolicy, SnapshotHead, State
+from racksalt.names import Count, Ipv4, Name, Note, PublicKey, Sealed, Sha256, Signature, SshKeys, Tags, UserData, Uuid
+from racksalt.shape import Items, Matches, Range
 
 Seconds = Annotated[float, Range(0, 3600)]
+Bytes = Annotated[int, Range(0, 2**63)]
+#: A sealed piece of a snapshot.
+PieceText = Annotated[str, Matches(r"[0-9]{1,6}\.[A-Za-z0-9+/]{1,16000000}={0,2}", "a sealed piece")]
+#: Where a host is reached: its name, or its address.
+Address = Name | Ipv4
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class CreateOnHost:
     deadline: float
     sealed: Sealed | None = None
     start: bool = True
+    cpu: CpuModel | None = None
 
 
 Verb = Literal["start", "stop", "restart", "pause", "resume", "suspend", "delete", "note", "tag", "protect"]
@@ -88,6 +94,38 @@ class PurgeOnHost:
 
 
 @dataclass(frozen=True, slots=True)
+class SettleOnHost:
+    """The writer's word to a host that was away: VMs to delete, and those that it may not start at its boot."""
+
+    deletions: tuple[Record, ...] = ()
+    keep_off: tuple[Uuid, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeepSnapshot:
+    """A snapshot of the inventory to keep: the names of all its pieces, and the texts of those that are new."""
+
+    head: SnapshotHead
+    names: Annotated[tuple[Sha256, ...], Items(4000)]
+    texts: Mapping[Sha256, PieceText] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSnapshot:
+    """Pieces of a master's snapshot that are asked back; a host gives as many of them as one answer takes."""
+
+    master: MasterId
+    names: Annotated[tuple[Sha256, ...], Items(4000)]
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPieces:
+    """The answer to it."""
+
+    texts: Mapping[Sha256, PieceText]
+
+
+@dataclass(frozen=True, slots=True)
 class NewSignature:
     """A signature for one record; ``sha256`` is of what was signed (:func:`racksalt.record_proof.digest`)."""
 
@@ -100,3 +138,148 @@ class SignOnHost:
     """Write the rack's signatures into the records of these VMs, by UUID."""
 
     records: Mapping[Uuid, NewSignature]
+
+
+def seed_context(host: str, uuid: str) -> str:
+    """What the seed of a VM that moves is sealed for: for this host and this VM."""
+    return f"racksalt seed of VM {uuid} for host {host}"
+
+
+@dataclass(frozen=True, slots=True)
+class MoveDisk:
+    """A VM's own disk, as both ends have to have it; ``backing`` is the image below it."""
+
+    size_bytes: Bytes
+    used_bytes: Bytes
+    format: Literal["qcow2"] = "qcow2"
+    backing: Sha256 | None = None
+    backing_format: Literal["qcow2", "raw"] = "qcow2"
+
+
+@dataclass(frozen=True, slots=True)
+class OfferMove:
+    """Whether this VM can leave, and what its new host needs: the key seals the seed for ``to``, and nobody else.
+
+    ``record`` is the one of afterwards. Without ``seed`` none is sent: both hosts have the same files.
+    """
+
+    record: Record
+    key: PublicKey
+    seed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MoveOffer:
+    """The answer to it; ``images`` are the other files of the image store that the VM uses."""
+
+    state: State
+    generation: Count
+    memory_mib: Count
+    disk: MoveDisk
+    images: tuple[Sha256, ...] = ()
+    seed: Sealed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveMove:
+    """Make everything that the VM needs here, and let ``source`` in; refused after ``deadline``.
+
+    ``source`` is an address, or a name that resolves here. With ``shared`` its files are here already.
+    """
+
+    record: Record
+    source: Address
+    room: RoomPolicy
+    deadline: float
+    offer: MoveOffer
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the memory and the disks go: 0 MiB/s is as fast as they can; after ``timeout_s`` it is given up."""
+
+    bandwidth_mib_s: Annotated[int, Range(0, 1_000_000)] = 0
+    auto_converge: bool = False
+    post_copy: bool = False
+    timeout_s: Annotated[float, Range(1, 7 * 86400)] = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class SendMove:
+    """Move the VM to ``target``, an address, or a name that resolves here; it has to begin before ``deadline``."""
+
+    record: Record
+    target: Address
+    deadline: float
+    way: Way = field(default_factory=Way)
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The answer to it, when the VM is at its target for good; ``was`` is the state that it was in."""
+
+    was: State
+
+
+@dataclass(frozen=True, slots=True)
+class EndMove:
+    """What there is to do at both ends once the VM is on ``record.host``.
+
+    ``source`` is where ``record.host`` let it in from. ``looked`` says that the writer has seen the VM at its new host
+    by itself: an older copy at the source is then removed, and a VM that ran goes on.
+    """
+
+    record: Record
+    source: Address
+    was: State
+    shared: bool = False
+    looked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MoveStats:
+    """What libvirt counted of a move."""
+
+    copied_bytes: Bytes
+    transfer_ms: Count
+    pause_ms: Count
+
+
+@dataclass(frozen=True, slots=True)
+class MoveEnd:
+    """What one end tells of itself afterwards; ``state`` is ``None`` where the VM is not.
+
+    ``stats`` are known at its new host.
+    """
+
+    state: State | None = None
+    generation: Count = 0
+    stats: MoveStats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecallMove:
+    """Whether the source is still sending; ``abort`` ends it. A VM that was stopped is stopped again.
+
+    Without ``abort`` the writer has seen that the VM is nowhere else: one that ran goes on.
+    """
+
+    uuid: Uuid
+    was: State
+    abort: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawMove:
+    """Remove what a move that did not happen left at ``record.host``.
+
+    A domain that is there stays, with all that is its own; with ``looked`` the writer has seen the VM at its source,
+    and a copy here that does not run goes too.
+    """
+
+    record: Record
+    source: Address
+    shared: bool = False
+    looked: bool = False

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from racksalt import domain_xml, ip_plan, shape
-from racksalt.model import DiskImage, Image, Network
+from racksalt.model import DiskImage, HostConfig, Image, Network
+from racksalt.ports import TlsAuthority
 from racksalt.settings import Settings
 
 
-def slice_for(minion_id: str, settings: Settings) -> dict[str, Any]:
-    """A hypervisor gets the networks and the images; the writer its role; anybody else nothing."""
+def slice_for(minion_id: str, settings: Settings, authority: TlsAuthority) -> dict[str, Any]:
+    """A hypervisor gets the networks, the images, and what it needs to migrate; the writer its role; others nothing.
+
+    Its keys are in its own slice only, which Salt encrypts to its minion's key.
+    """
     roles = (["master"] if minion_id == settings.writer else []) + (
         ["hypervisor"] if minion_id in settings.hosts else []
     )
@@ -21,7 +25,17 @@ def slice_for(minion_id: str, settings: Settings) -> dict[str, Any]:
     if "hypervisor" in roles:
         told["networks"] = {network.name: _network(network) for network in settings.networks.values()}
         told["images"] = [file for image in settings.images.values() for file in _image_files(image)]
+        told["migration"] = _migration(settings.hosts[minion_id], authority)
     return told
+
+
+def _migration(host: HostConfig, authority: TlsAuthority) -> dict[str, Any]:
+    """Under what it is reached, whether its volumes are on storage that others write too, and its certificates."""
+    return {
+        "address": host.address or host.name,
+        "shared_volumes": host.storage is not None,
+        "tls": {purpose: shape.plain(pair) for purpose, pair in authority.pairs_of(host).items()},
+    }
 
 
 def _network(network: Network) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from racksalt import domain_xml, placement, record, record_proof, seed, shape, stop_ladder, vm_verbs
+from racksalt import domain_xml, holdings, record, record_proof, seed, shape, stop_ladder, vm_verbs
 from racksalt.domain_xml import DiskFile, DomainPlan, KernelBoot
 from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Refused
+from racksalt.host_admission import Admission
 from racksalt.host_requests import ActOnHost, CreateOnHost, NewSignature, PurgeOnHost, Secrets, SignOnHost, seal_context
-from racksalt.model import Domain, HostConfig, HostReport, KernelImage, Record
+from racksalt.model import Domain, HostReport, KernelImage, Record, Wanted
 from racksalt.names import is_uuid
 from racksalt.ports import Clock, HostKey, HostLock, Hypervisor, Volumes
 from racksalt.vm_verbs import Step
@@ -66,8 +67,12 @@ class HostVms:
             told: dict[str, Any] = {"uuid": domain.uuid, "changed": bool(steps), "steps": list(steps)}
             if test:
                 return {**told, "state": domain.state}
+            if steps and self.hypervisor.is_moving(domain.uuid):
+                raise _moving(vm_verbs.record_of(domain))
             for step in steps:
                 told |= self._carry_out(step, request, domain)
+        if request.verb in vm_verbs.WANTED:
+            self._note_wanted(domain.uuid, vm_verbs.WANTED[request.verb])
         gone = "delete" in steps
         return {**told, "state": None if gone else self.hypervisor.state(domain.uuid)}
 
@@ -95,7 +100,7 @@ class HostVms:
     def find(self, name: str) -> Domain:
         """The domain behind ``tenant/name``, a UUID, or a name that is unique on this host."""
         domains = self.hypervisor.report().domains
-        found = [domain for domain in domains if domain.record and _is_called(domain, name)]
+        found = [domain for domain in domains if _is_own(domain) and _is_called(domain, name)]
         if not found:
             raise NotFound("vm_not_found", f"no VM {name!r} on host {self.host}", vm=name)
         if len(found) > 1:
@@ -106,33 +111,15 @@ class HostVms:
     def _admit(self, request: CreateOnHost) -> bool:
         """Whether this very VM is there already; refuses what must not be made."""
         vm = request.record
-        if self.clock.now() > request.deadline:
-            raise Refused(
-                "claim_expired",
-                f"{vm.title}: its place was held until {request.deadline:.0f}, here it is {self.clock.now():.0f}; "
-                "if that is not true, set this host's clock",
-                vm=vm.title,
-            )
+        admission = Admission(self.host, vm)
+        admission.check_deadline(request.deadline, now=self.clock.now())
         report = self.hypervisor.report()
         for domain in report.domains:
             if domain.uuid == vm.uuid:
                 return True
-            if domain.name == vm.domain:
-                raise Conflict("name_in_use", f"host {self.host} has a domain {domain.name}", vm=vm.title)
-            self._check_cards(vm, domain)
-        self._check_room(request, report)
+            admission.check_domain(domain)
+        admission.check_room(request.room, report)
         return False
-
-    def _check_cards(self, vm: Record, domain: Domain) -> None:
-        """The rack counts no address of a record that is not signed; on its own host it is in use all the same."""
-        for nic in domain.record.nics if domain.record else ():
-            for own in vm.nics:
-                if own.mac == nic.mac or (own.network, own.address) == (nic.network, nic.address):
-                    raise Conflict(
-                        "address_in_use",
-                        f"host {self.host}: domain {domain.name} has {nic.address} and {nic.mac} in {nic.network}",
-                        host=self.host,
-                    )
 
     def _write_signature(self, domain: Domain | None, new: NewSignature) -> None:
         if domain is None or domain.record is None:
@@ -142,15 +129,6 @@ class HostVms:
         if domain.record.signature != new.signature:
             xml = record.to_xml(replace(domain.record, signature=new.signature))
             self.hypervisor.write_record(domain.uuid, xml)
-
-    def _check_room(self, request: CreateOnHost, report: HostReport) -> None:
-        config = HostConfig(self.host, room=request.room)
-        load = placement.load_of(config, report, answers=True)
-        wish = placement.Wish(request.record.tenant, request.record.room)
-        short = [verdict for verdict in placement.verdicts(wish, load) if not verdict.ok]
-        if short:
-            told = "; ".join(f"{v.rule}: {v.asked} asked, {v.found} left" for v in short)
-            raise Refused("no_room", f"host {self.host}: {told}", host=self.host)
 
     def _make(self, request: CreateOnHost, undo: ExitStack) -> None:
         vm = request.record
@@ -175,6 +153,7 @@ class HostVms:
             request.accelerator,
             self.volumes.console_log(vm.uuid),
             boot,
+            request.cpu,
         )
         for step in (self._power_off, self._undefine, self._power_off):
             _take_back(undo, step, vm.uuid)
@@ -209,7 +188,7 @@ class HostVms:
 
     def _own_domain(self, uuid: str) -> Domain:
         for domain in self.hypervisor.report().domains:
-            if domain.uuid == uuid and domain.record is not None:
+            if domain.uuid == uuid and _is_own(domain):
                 return domain
         raise NotFound("vm_not_found", f"no VM {uuid} on host {self.host}", vm=uuid)
 
@@ -225,6 +204,23 @@ class HostVms:
         undefined = self._undefine(vm.uuid)
         self._power_off(vm.uuid)
         return [f"domain {vm.domain}", *removed] if undefined else removed
+
+    def _note_wanted(self, uuid: str, wanted: Wanted) -> None:
+        """Remember what was asked for, for the next boot; the verb itself is done already."""
+        try:
+            with self.lock():
+                for domain in self.hypervisor.domains([uuid]):
+                    if _is_own(domain) and (vm := vm_verbs.record_of(domain)).wanted != wanted:
+                        self.hypervisor.write_record(uuid, record.to_xml(replace(vm, wanted=wanted)))
+        except RacksaltError as error:
+            log.error("what was asked of %s is not remembered for the next boot: %s", uuid, error.detail)
+
+    def _delete(self, vm: Record) -> dict[str, Any]:
+        """Of an adopted VM only the definition goes: its disks were not made here, and are told as ``left``."""
+        disks = holdings.disks_of(self.hypervisor.definition(vm.uuid)) if vm.is_adopted else ()
+        removed = self._remove(vm)
+        left = [path for path in disks if path not in removed]
+        return {"removed": removed, **({"left": left} if left else {})}
 
     def _power_off(self, uuid: str) -> None:
         with suppress(NotFound, Conflict):
@@ -245,7 +241,7 @@ class HostVms:
                 rungs = stop_ladder.rungs(self.hypervisor, request.ladder, hard=request.hard)
                 return {"rungs": stop_ladder.descend(self.hypervisor, domain.uuid, rungs, self.clock)}
             case "delete":
-                return {"removed": self._remove(vm_verbs.record_of(domain))}
+                return self._delete(vm_verbs.record_of(domain))
             case "write record":
                 xml = record.to_xml(vm_verbs.described(request, domain))
                 self.hypervisor.write_record(domain.uuid, xml)
@@ -286,6 +282,15 @@ def _steps(request: CreateOnHost) -> list[str]:
         f"domain {vm.domain} with {vm.vcpus} vCPUs and {vm.memory_mib} MiB",
     ]
     return [*steps, "start"] if request.start else steps
+
+
+def _is_own(domain: Domain) -> bool:
+    """One that is being moved here is still its other host's."""
+    return domain.record is not None and not domain.incoming
+
+
+def _moving(vm: Record) -> Conflict:
+    return Conflict("vm_moving", f"{vm.title} is on its way to another host; try again when it is there", vm=vm.title)
 
 
 def _is_called(domain: Domain, name: str) -> bool:

@@ -44,7 +44,14 @@ def told(seen: Inventory) -> dict[str, Any]:
 
 
 def _host(view: HostView) -> dict[str, Any]:
-    return {"name": view.config.name, "total": shape.plain(view.report.total) if view.report else None}
+    report = view.report
+    return {
+        "name": view.config.name,
+        "total": shape.plain(report.total) if report else None,
+        "config": shape.plain(view.config),
+        "cpu": shape.plain(report.cpu) if report and report.cpu else None,
+        "numa": shape.plain(report.numa) if report else [],
+    }
 
 
 def _domains(seen: Inventory, *, unproven: bool) -> list[dict[str, Any]]:

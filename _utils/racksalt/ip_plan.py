@@ -52,10 +52,24 @@ def plan_nic(network: Network, uuid: str, *, mac: str | None, taken: Taken) -> N
     """
     if mac is not None:
         _check_mac(network, mac, taken)
+        return Nic(network.name, mac, free_address(network, uuid, taken=taken))
     for address in _pool(network, uuid):
-        if not taken.has_address(network.name, address) and (mac or not taken.has_mac(mac_of(address))):
-            return Nic(network.name, mac or mac_of(address), address)
-    raise Refused(
+        if not taken.has_address(network.name, address) and not taken.has_mac(mac_of(address)):
+            return Nic(network.name, mac_of(address), address)
+    raise _exhausted(network)
+
+
+def free_address(network: Network, uuid: str, *, taken: Taken) -> str:
+    """An address that nobody has, for a card with a MAC of its own."""
+    free = (address for address in _pool(network, uuid) if not taken.has_address(network.name, address))
+    address = next(free, None)
+    if address is None:
+        raise _exhausted(network)
+    return address
+
+
+def _exhausted(network: Network) -> Refused:
+    return Refused(
         "addresses_exhausted",
         f"network {network.name}: all addresses from {network.pool_first} to {network.pool_last} are in use",
         network=network.name,

@@ -19,11 +19,14 @@ from racksalt import names, rack_requests
 TEXTS: tuple[Any, ...] = (
     rack_requests.VmReference,
     rack_requests.NamePart,
+    rack_requests.DriftId,
+    rack_requests.SavedPath,
     names.Name,
     names.DottedName,
     names.UserName,
     names.Uuid,
     names.Mac,
+    names.Ipv4,
     names.Tag,
     names.LabelKey,
     names.LabelValue,
@@ -31,6 +34,7 @@ TEXTS: tuple[Any, ...] = (
     names.SshKey,
     names.UserData,
     names.Moment,
+    names.Sha256,
     *get_args(names.JobId),
 )
 

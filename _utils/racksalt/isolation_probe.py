@@ -14,9 +14,12 @@ from typing import Any, TypeVar
 from racksalt import audit
 from racksalt.audit import Entry
 from racksalt.audit_check import Raw
+from racksalt.errors import NotFound
+from racksalt.host_requests import KeepSnapshot
 from racksalt.inventory import Inventory
 from racksalt.job_trail import Kept, Running
-from racksalt.model import Claim, Head, HostReport, Look
+from racksalt.model import Claim, Head, HostReport, Look, SnapshotHead
+from racksalt.noted_fleet import READS
 from racksalt.ports import Answer, Silent, SourceFile, SourceFolder
 from racksalt.rack import Rack
 from racksalt.record_proof import Ring
@@ -68,7 +71,17 @@ class _Files:
         raise NotImplementedError("the pretended rack has its settings as a value")
 
     def change(self, name: str, edit: Callable[[Any], None], check: Callable[[SourceFolder], Any]) -> None:
-        self.effects.note(f"change {name}")
+        for tenant in _tenants_of(name, edit) or (None,):
+            self.effects.note(f"change {name}", tenant)
+
+
+def _tenants_of(name: str, edit: Callable[[Any], None]) -> list[str]:
+    """Whose VMs an edit of ``pending.yaml`` puts there; the other files are the rack's."""
+    if name != "pending.yaml":
+        return []
+    data: dict[str, Any] = {}
+    edit(data)
+    return [entry["tenant"] for entry in data.get("deletions", {}).values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +91,18 @@ class _Fleet:
     def ask(
         self, hosts: Sequence[str], function: str, request: Mapping[str, Any], *, timeout_s: float
     ) -> dict[str, Answer]:
-        if function != "rack_host.report":
+        if function not in READS:
             self._note(function, request.get("request", {}))
         return {host: Silent(timeout_s) for host in hosts}
 
     def seal(self, host: str, text: str, *, context: str) -> str:
         return ".".join(["sealed" * 4] * 3)
+
+    def public_key(self, host: str) -> str:
+        return ""
+
+    def proves(self, host: str, data: bytes, signature: str) -> bool:
+        return False
 
     def _note(self, function: str, request: Mapping[str, Any]) -> None:
         record = request.get("record")
@@ -143,6 +162,30 @@ class _LastKnown:
 
     def write(self, report: HostReport) -> None:
         self.effects.note("write a host's last report")
+
+    def live(self) -> dict[str, HostReport]:
+        return {}
+
+    def live_one(self, host: str) -> HostReport | None:
+        return None
+
+    def write_live(self, report: HostReport) -> None:
+        self.effects.note("write what a host's events add up to")
+
+    def drop_live(self, host: str) -> None:
+        self.effects.note("drop what a host's events add up to")
+
+    def touched(self) -> dict[str, float]:
+        return {}
+
+    def touch(self, host: str, at: float) -> None:
+        """A note for readers; what was done to the host is written down where it was asked."""
+
+    def part(self) -> Look | None:
+        return None
+
+    def write_part(self, look: Look) -> None:
+        self.effects.note("write the last look at some hosts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +265,26 @@ class _NoAcl:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class _NoSnapshots:
+    """A pretended rack is read from its values alone."""
+
+    def heads(self) -> tuple[SnapshotHead, ...]:
+        return ()
+
+    def read(self, master: str, name: str) -> str | None:
+        return None
+
+    def keep(self, asked: KeepSnapshot) -> list[str]:
+        return []
+
+    def seal(self, data: bytes, label: str, ring: Ring) -> str:
+        return ""
+
+    def unseal(self, text: str, label: str, ring: Ring) -> bytes:
+        return b""
+
+
 @dataclass(slots=True)
 class _Clock:
     """Time goes on by waiting alone, so that a call's waiting can be told exactly."""
@@ -253,6 +316,10 @@ class PretendedRack(Rack):
         """As it is given."""
         return self.seen
 
+    def live_inventory(self, current: Settings) -> Inventory:
+        """As it is given."""
+        return self.seen
+
     def recent_inventory(self, current: Settings) -> Inventory | None:
         """As it is given."""
         return self.seen
@@ -280,6 +347,23 @@ def job_id(number: int, *, now: float) -> str:
     return f"{datetime.fromtimestamp(now - _AGO_S, UTC):%Y%m%d%H%M%S}{number:06d}"
 
 
+class _NoPlans:
+    """Nobody has read a plan of a pretended rack."""
+
+    def keep(self, name: str, plan: Mapping[str, Any]) -> None:
+        """Kept nowhere."""
+
+    def read(self, name: str) -> Any:
+        return {}
+
+
+class _NoFiles:
+    """On a pretended rack nobody reads the master's files."""
+
+    def read(self, path: str) -> str:
+        raise NotFound("inventory_not_found", "a pretended rack has no files")
+
+
 def pretended(current: Settings, seen: Inventory, jobs: Sequence[PretendedJob] = (), *, now: float) -> PretendedRack:
     """The rack that these values describe, on its writer."""
     owners = {record.uuid: record.tenant for record in seen.records()} | {job.job: job.tenant for job in jobs}
@@ -297,6 +381,9 @@ def pretended(current: Settings, seen: Inventory, jobs: Sequence[PretendedJob] =
         audit=_Audit(tuple(_lines(jobs, current.writer, now))),
         jobs=_Jobs(effects, running),
         acl=_NoAcl(),
+        snapshots=_NoSnapshots(),
+        plans=_NoPlans(),
+        saved=_NoFiles(),
         current=current,
         seen=seen,
         effects=effects,

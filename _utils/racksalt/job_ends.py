@@ -49,8 +49,16 @@ class JobEnds:
         if trail.request_id is None:
             return None
         wanted = (trail.tenant, trail.request_id)
-        held = (claim for claim in self.rack.claims.all() if claim.settled_at is None)
+        held = (claim for claim in self.rack.claims.all() if claim.settled_at is None and not claim.moves_from)
         return next((claim for claim in held if (claim.record.tenant, claim.record.request_id) == wanted), None)
+
+    def where(self, caller: Caller, trail: Trail, settings: Settings) -> str:
+        """Where the VM of a move is that was ended."""
+        of = (claim.record for claim in self.rack.claims.all() if claim.is_moving)
+        if any(trail.object in (record.title, record.name, record.uuid) for record in of):
+            return "its hosts have still to say where the VM is; it is held until then"
+        vm = self._vm_now(caller, trail, settings)
+        return f"the VM is on {vm.get('host', 'its host')}, {vm['state']}" if vm else "the VM is not there any more"
 
     def _of_create(self, caller: Caller, trail: Trail, settings: Settings) -> End:
         """A claim within its time is the host's to end; of a late one the host is asked, as the next create would."""

@@ -22,6 +22,7 @@ JobState = Literal["running", "done", "failed", "lost"]
 #: With these outcomes nobody knows what became of a create.
 UNSURE = ("host_silent", "cut off", "job_cancelled")
 CREATE = "rack_vm.create"
+MIGRATE = "rack_vm.migrate"
 #: Lines of the audit and ids of jobs come from one clock, which may be set back by so much.
 _SLACK_S = 60.0
 _REQUESTS = uuid.UUID("6b1f0f0e-2f6e-5d0c-9c55-2a5d7c1e8f43")

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from racksalt.names import (
     Count,
+    CpuName,
+    CpuNames,
     DottedName,
     ImageUrl,
     Ipv4,
@@ -29,11 +31,15 @@ from racksalt.names import (
     Uuid,
     When,
 )
-from racksalt.shape import Holds, Items, Range
+from racksalt.shape import Holds, Items, Matches, Range
 
 Role = Literal["reader", "member"]
+#: What was last asked of a VM.
+Wanted = Literal["running", "stopped"]
 State = Literal["running", "paused", "suspended", "stopped", "crashed", "unknown"]
 Labels = Annotated[Mapping[LabelKey, LabelValue], Items(64)]
+#: The image of a VM that the rack did not make, and its flavor where none was said; no file may name one so.
+ADOPTED = "adopted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,12 @@ class RoomPolicy:
 
 @dataclass(frozen=True, slots=True)
 class HostConfig:
-    """A host as the rack's files know it."""
+    """A host as the rack's files know it.
+
+    ``failure_domain`` is what it fails together with others of the same name. ``tenants`` are the only ones whose VMs
+    it takes; none named: everybody's. Hosts with the same ``storage`` share the folder of volumes. ``address`` is where
+    other hosts reach it, if not under its name.
+    """
 
     name: Name
     enabled: bool = True
@@ -89,17 +100,44 @@ class HostConfig:
     labels: Labels = field(default_factory=dict)
     accelerator: Literal["kvm", "qemu"] = "kvm"
     room: RoomPolicy = field(default_factory=RoomPolicy)
+    failure_domain: Name | None = None
+    tenants: Annotated[tuple[Name, ...], Items(64)] = ()
+    storage: Name | None = None
+    address: Ipv4 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Migrations:
+    """How many VMs may be on the move at the same time, and how fast: 0 MiB/s is as fast as they can."""
+
+    per_host: Annotated[int, Range(1, 100)] = 2
+    rack: Annotated[int, Range(1, 1000)] = 8
+    bandwidth_mib_s: Annotated[int, Range(0, 1_000_000)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CpuModel:
+    """A CPU that guests get: a model that libvirt knows, and features besides."""
+
+    model: CpuName
+    features: Annotated[tuple[CpuName, ...], Items(256, once=True)] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Flavor:
-    """A size under a name; ``labels`` are what a host must carry to take it."""
+    """A size under a name; ``labels`` are what a host must carry to take it.
+
+    With ``numa`` a VM has to find room in one NUMA cell of its host. With ``huge_pages`` its memory is of those
+    huge pages that the host keeps.
+    """
 
     name: DottedName
     vcpus: Annotated[int, Range(1, 512)]
     memory_mib: Annotated[int, Range(16, 16 * 1024 * 1024)]
     disk_gib: Annotated[int, Range(1, 64 * 1024)]
     labels: Labels = field(default_factory=dict)
+    numa: bool = False
+    huge_pages: bool = False
 
     @property
     def room(self) -> Room:
@@ -171,11 +209,12 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A namespace with its quota."""
+    """A namespace with its quota; ``labels`` are what a host must carry to take its VMs."""
 
     name: Name
     description: Note = ""
     quota: Quota = field(default_factory=Quota)
+    labels: Labels = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +240,10 @@ class Record:
     """What a VM is: kept in the ``<metadata>`` of its domain, and nowhere else.
 
     ``generation`` rises with each change of where or what it is; ``request_id`` is the create that made it.
-    ``signature`` is the rack's, over all but tags, note and protection (:mod:`racksalt.record_proof`).
+    ``labels`` are what its host must carry. ``affinity``, ``anti_affinity`` and ``spread`` are groups of its tenant:
+    on the same host, on different hosts, in different failure domains. ``numa`` and ``huge_pages`` are its flavor's.
+    ``wanted`` is what was last asked of it: a host starts again at its boot what should run.
+    ``signature`` is the rack's, over all but tags, note, protection and ``wanted`` (:mod:`racksalt.record_proof`).
     """
 
     rack: Name
@@ -223,6 +265,12 @@ class Record:
     generation: Annotated[int, Range(1, 10**9)] = 1
     request_id: Uuid | None = None
     signature: Signature | None = None
+    labels: Labels = field(default_factory=dict)
+    affinity: Name | None = None
+    spread: Name | None = None
+    numa: bool = False
+    huge_pages: bool = False
+    wanted: Wanted | None = None
 
     @property
     def title(self) -> str:
@@ -231,8 +279,13 @@ class Record:
 
     @property
     def domain(self) -> str:
-        """Its libvirt name; a dot is in no name, so two VMs never meet here."""
+        """Its libvirt name; a dot is in no name, so two VMs never meet here. An adopted one keeps the one it had."""
         return f"{self.tenant}.{self.name}"
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether it was there before the rack took it in, with a name, disks and cards of its own."""
+        return self.image == ADOPTED
 
     @property
     def room(self) -> Room:
@@ -244,6 +297,7 @@ class Domain:
     """One domain as libvirt on its host shows it; ``record`` is ``None`` for what Racksalt did not make.
 
     On the master, ``record`` is one that counts, and ``unproven`` one that does not: unsigned, or of something else.
+    ``incoming`` is one that is being moved here: it takes room, and is not a VM of this host yet.
     """
 
     uuid: Uuid
@@ -254,10 +308,16 @@ class Domain:
     disk_gib: Count
     record: Record | None = None
     unproven: Record | None = None
+    incoming: bool = False
 
     @property
     def room(self) -> Room:
         return Room(self.vcpus, self.memory_mib, self.disk_gib)
+
+
+#: The kernel's id of one boot.
+Boot = Annotated[str, Holds(lambda text: len(text) <= 64 and text.isprintable(), "the id of a boot")]
+Uptime = Annotated[float, Range(0, 1e12)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,16 +330,64 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class HostCpu:
+    """What libvirt can give to guests of this host: the model nearest to its CPU, with all features.
+
+    ``models`` are the names that it can run here. Features and models are words in one text each: as lists, a rack
+    would read longer in them than in its VMs.
+    """
+
+    model: CpuName
+    vendor: CpuName
+    features: CpuNames
+    models: CpuNames
+
+
+@dataclass(frozen=True, slots=True)
+class NumaCell:
+    """One NUMA cell of a host: its threads and its memory; ``huge_mib`` of that is in huge pages."""
+
+    vcpus: Count
+    memory_mib: Count
+    huge_mib: Count = 0
+
+
+#: Also the name of a folder.
+MasterId = Annotated[str, Matches(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,253}[A-Za-z0-9])?", "a master's id")]
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotHead:
+    """A snapshot of the inventory that a host keeps for a master; a higher version is a newer one of any master."""
+
+    master: MasterId
+    version: Annotated[int, Range(1, 10**15)]
+    root: Sha256
+
+
+@dataclass(frozen=True, slots=True)
 class HostReport:
-    """All that one bulk read of a host tells."""
+    """All that one bulk read of a host tells.
+
+    ``boot`` and ``uptime_s`` are when the read began by the host's own clock, which only goes forward: they put what a
+    host says in order. ``read_at`` is when, by the master's clock, it cannot have begun earlier.
+    """
 
     host: Name
     total: Room
     domains: tuple[Domain, ...] = ()
     hypervisor: str = ""
     read_at: float = 0.0
+    boot: Boot = ""
+    uptime_s: Uptime = 0.0
     #: The newest that each master told this host.
     audit_heads: tuple[Head, ...] = ()
+    #: The newest snapshot of each master that this host keeps.
+    snapshots: tuple[SnapshotHead, ...] = ()
+    #: Whether it has booted, and waits for the writer's word before it starts its VMs.
+    waits: bool = False
+    cpu: HostCpu | None = None
+    numa: Annotated[tuple[NumaCell, ...], Items(1024)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +405,8 @@ class Claim:
     ``settled_at`` is set when the host confirmed it: readers whose look at the host began earlier still have to count
     it. ``ending`` says that it is over, and what its host has still to confirm as gone: all of it, or what a create
     that was cut off left, but no VM. ``adopts`` is for a VM that was there before: nothing of it is ever removed.
+    ``moves_from`` is the host that has the VM until its move to ``record.host`` is settled, ``was`` its state there,
+    and ``shared`` says that both ends have the same files, so that nobody removes them.
     """
 
     record: Record
@@ -304,3 +414,11 @@ class Claim:
     settled_at: float | None = None
     ending: Literal["no", "leftovers", "all"] = "no"
     adopts: bool = False
+    moves_from: Name | None = None
+    was: State | None = None
+    shared: bool = False
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it is of a move that nobody has confirmed yet."""
+        return self.moves_from is not None and self.settled_at is None

@@ -37,6 +37,11 @@ Tag = Annotated[str, Matches(r"[a-z0-9]([a-z0-9_.:=-]{0,61}[a-z0-9])?", "a tag l
 Tags = Annotated[tuple[Tag, ...], Items(64, once=True)]
 LabelKey = Annotated[str, Matches(r"[a-z0-9]([a-z0-9_./-]{0,61}[a-z0-9])?", "a label key like zone")]
 LabelValue = Annotated[str, Matches(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", "a label value")]
+#: CPU models and features, as libvirt names them.
+CpuName = Annotated[str, Matches(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", "a name like Skylake-Server-IBRS or avx2")]
+CpuNames = Annotated[
+    str, Matches(r"[A-Za-z0-9_.+ -]{0,8000}", "names with spaces between them"), Holds(str.isascii, "ASCII")
+]
 Sha256 = Annotated[str, Matches(r"[0-9a-f]{64}", "a SHA-256 in hex")]
 #: The rack's signature on a record: the key's number, and an HMAC-SHA256 in hex.
 SIGNATURE = r"[1-9][0-9]{0,5}:[0-9a-f]{64}"
@@ -44,6 +49,13 @@ Signature = Annotated[str, Matches(SIGNATURE, "a signature like 1:5f0c…")]
 Uuid = Annotated[str, Matches(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "a UUID in lower case")]
 
 _BASE64 = r"[A-Za-z0-9+/]{16,}={0,2}"
+#: A host's public key, as Salt keeps it.
+PublicKey = Annotated[
+    str,
+    Matches(
+        r"-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]{100,4000}-----END PUBLIC KEY-----\n?", "a public key in PEM"
+    ),
+]
 #: What only one host can read: a wrapped key, a nonce, and the text under that key.
 Sealed = Annotated[str, Matches(rf"{_BASE64}\.{_BASE64}\.{_BASE64}", "a sealed text")]
 
@@ -52,7 +64,8 @@ def _is_printable(text: str) -> bool:
     return all(character == "\n" or character.isprintable() for character in text)
 
 
-def _is_private_mac(text: str) -> bool:
+def is_private_mac(text: str) -> bool:
+    """Whether it is a locally administered MAC, as the rack's are."""
     return re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", text) is not None and int(text[:2], 16) & 3 == 2
 
 
@@ -106,7 +119,7 @@ UserData = Annotated[
 ImageUrl = Annotated[str, Matches(r"https://[!-~]{3,2000}", "an https:// address")]
 
 #: A locally administered unicast address: the low two bits of the first octet are ``10``.
-Mac = Annotated[str, Holds(_is_private_mac, "a local MAC in lower case, like 52:54:00:12:34:56")]
+Mac = Annotated[str, Holds(is_private_mac, "a local MAC in lower case, like 52:54:00:12:34:56")]
 
 Ipv4 = Annotated[str, Holds(_is_ipv4, "an IPv4 address")]
 Subnet = Annotated[str, Holds(_is_network, "an IPv4 network from /8 to /30, like 10.80.0.0/20")]

@@ -1,42 +1,80 @@
 """Which host takes a VM, and why the others do not.
 
-Pure: loads and a wish in, verdicts out. ``capacity`` is ``int((total - reserve) * overcommit)``, as in
-OpenStack's placement, and never more than the operator's cap.
+Pure: loads and a wish in, verdicts out.
+
+What a rule asks of one host is in the wish and the host's load. What it asks of all the others (where the VM's groups
+are, whether the rack survives a host) is put into the wish by :func:`among`.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
 
-from racksalt.model import Domain, HostConfig, HostReport, Labels, Record, Room, RoomPolicy
+from racksalt.host_load import Group, domain_of, groups_of, huge_pages_of, small_room
+from racksalt.host_load import HostLoad as HostLoad
+from racksalt.host_load import capacity as capacity
+from racksalt.host_load import load_of as load_of
+from racksalt.host_load import taken_by as taken_by
+from racksalt.host_load import with_coming as with_coming
+from racksalt.host_load import without as without
+from racksalt.model import CpuModel, HostConfig, HostCpu, Labels, NumaCell, Record, Room
+
+if TYPE_CHECKING:
+    from racksalt.settings import Settings
 
 #: Every rule, in the order in which they are told.
-RULES = ("answers", "enabled", "chosen", "labels", "anti_affinity", "vcpus", "memory", "disk")
+RULES = (
+    *("answers", "enabled", "chosen", "tenants", "labels", "affinity", "anti_affinity", "spread"),
+    *("cpu", "numa", "huge_pages", "vcpus", "memory", "disk", "n_plus_1"),
+)
+
+
+class Survival(Protocol):
+    """Whether the rack still survives the loss of any one host; see :mod:`racksalt.survival`."""
+
+    def refusal(self, wish: Wish, host: str) -> str | None:
+        """What would find no place any more once ``host`` has taken this; nothing where all would."""
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What all hosts together say to one wish.
+
+    ``beside`` are the hosts that have its affinity group, ``None`` where nobody does. ``apart`` are the failure domains
+    that have its spread group.
+    """
+
+    beside: frozenset[str] | None = None
+    apart: frozenset[str] = frozenset()
+    survival: Survival | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked of a host; ``room`` is without overhead."""
+    """What is asked of a host; ``room`` is without overhead. A VM that exists is not in its own way: ``uuid``.
+
+    Without ``around`` nothing is known of other hosts: only the rules that one host can answer hold.
+    """
 
     tenant: str
     room: Room
     labels: Labels = field(default_factory=dict)
     anti_affinity: str | None = None
     host: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HostLoad:
-    """A host as placement sees it; ``groups`` are (tenant, anti-affinity group) of the VMs on it."""
-
-    config: HostConfig
-    answers: bool
-    capacity: Room
-    used: Room
-    groups: frozenset[tuple[str, str]] = frozenset()
+    affinity: str | None = None
+    spread: str | None = None
+    tenant_labels: Labels = field(default_factory=dict)
+    cpu: CpuModel | None = None
+    numa: bool = False
+    huge_pages: bool = False
+    uuid: str = ""
+    title: str = "the new VM"
+    around: Around | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,107 +87,109 @@ class Verdict:
     found: Any
 
 
-def capacity(total: Room, policy: RoomPolicy) -> Room:
-    """What of ``total`` may be given to VMs."""
-    room = Room(
-        _share(total.vcpus, policy.reserve.vcpus, policy.overcommit.vcpus),
-        _share(total.memory_mib, policy.reserve.memory_mib, policy.overcommit.memory),
-        _share(total.disk_gib, policy.reserve.disk_gib, policy.overcommit.disk),
-    )
-    return Room(
-        min(room.vcpus, policy.cap.get("vcpus", room.vcpus)),
-        min(room.memory_mib, policy.cap.get("memory_mib", room.memory_mib)),
-        min(room.disk_gib, policy.cap.get("disk_gib", room.disk_gib)),
-    )
-
-
-def taken_by(rooms: Iterable[Room], policy: RoomPolicy) -> Room:
-    """What VMs of these sizes take from a host, overhead included."""
-    vcpus = memory_mib = disk_gib = 0
-    for room in rooms:
-        vcpus += room.vcpus
-        memory_mib += room.memory_mib + policy.vm_overhead_mib
-        disk_gib += room.disk_gib
-    return Room(vcpus, memory_mib, disk_gib)
-
-
-def load_of(config: HostConfig, report: HostReport | None, *, answers: bool) -> HostLoad:
-    """A host's load: every domain on it, running or not, foreign ones too."""
-    domains: tuple[Domain, ...] = report.domains if report else ()
-    return HostLoad(
-        config,
-        answers,
-        capacity(report.total, config.room) if report else Room(),
-        taken_by((domain.room for domain in domains), config.room),
-        _groups(domain.record for domain in domains if domain.record),
+def wish_of(record: Record, settings: Settings) -> Wish:
+    """What a VM that exists asks of a host."""
+    tenant = settings.tenants.get(record.tenant)
+    return Wish(
+        record.tenant,
+        record.room,
+        record.labels,
+        record.anti_affinity,
+        affinity=record.affinity,
+        spread=record.spread,
+        tenant_labels=tenant.labels if tenant else {},
+        cpu=settings.cpu,
+        numa=record.numa,
+        huge_pages=record.huge_pages,
+        uuid=record.uuid,
+        title=record.title,
     )
 
 
-def with_coming(load: HostLoad, records: Collection[Record], *, there: Container[str] = ()) -> HostLoad:
-    """The load with VMs that are on their way; of those that are ``there`` already, by UUID, only the group is new."""
-    rooms = (record.room for record in records if record.uuid not in there)
-    used = load.used + taken_by(rooms, load.config.room)
-    return replace(load, used=used, groups=load.groups | _groups(records))
+def among(wish: Wish, loads: Iterable[HostLoad], survival: Survival | None = None) -> Wish:
+    """The wish with what all these hosts say to it.
+
+    A VM that exists need not follow its group to a host that takes no VMs: so a host is drained of a group.
+    """
+    asked = {group[0]: group for group in groups_of(wish)}
+    beside, apart = set(), set()
+    for load in loads if "affinity" in asked or "spread" in asked else ():
+        if _has_others(load, asked.get("affinity"), wish.uuid) and (load.config.enabled or not wish.uuid):
+            beside.add(load.config.name)
+        if _has_others(load, asked.get("spread"), wish.uuid):
+            apart.add(domain_of(load.config))
+    return replace(wish, around=Around(frozenset(beside) or None, frozenset(apart), survival))
 
 
 def verdicts(wish: Wish, load: HostLoad) -> list[Verdict]:
-    """Every rule on one host, with its numbers."""
-    config = load.config
-    group = (wish.tenant, wish.anti_affinity)
-    asked = Room(wish.room.vcpus, wish.room.memory_mib + config.room.vm_overhead_mib, wish.room.disk_gib)
-    left = load.capacity - load.used
-    return [
-        Verdict("answers", load.answers, True, load.answers),
-        Verdict("enabled", config.enabled, True, config.enabled or f"disabled: {config.reason or '-'}"),
-        Verdict("chosen", wish.host in (None, config.name), wish.host or "any", config.name),
-        Verdict("labels", _has_labels(config, wish.labels), dict(wish.labels), dict(config.labels)),
-        Verdict(
-            "anti_affinity",
-            wish.anti_affinity is None or group not in load.groups,
-            wish.anti_affinity,
-            sorted(name for tenant, name in load.groups if tenant == wish.tenant),
-        ),
-        Verdict("vcpus", asked.vcpus <= left.vcpus, asked.vcpus, left.vcpus),
-        Verdict("memory", asked.memory_mib <= left.memory_mib, asked.memory_mib, left.memory_mib),
-        Verdict("disk", asked.disk_gib <= left.disk_gib, asked.disk_gib, left.disk_gib),
-    ]
+    """Every rule on one host, with its numbers. Whether the rack survives is asked where all else is good."""
+    told = [*_on_config(wish, load), *_on_groups(wish, load), *_on_hardware(wish, load), *_on_room(wish, load)]
+    survival = wish.around.survival if wish.around else None
+    refusal = survival.refusal(wish, load.config.name) if survival and all(one.ok for one in told) else None
+    asked = "every VM has a place when one host is lost" if survival else None
+    return [*told, Verdict("n_plus_1", refusal is None, asked, refusal)]
 
 
 def fits(wish: Wish, load: HostLoad) -> bool:
     """Whether :func:`verdicts` are all good; the same rules, without the telling, for large racks."""
-    config, capacity_, used, room = load.config, load.capacity, load.used, wish.room
+    return has_room(wish, load) and allows(wish, load) and _survives(wish, load)
+
+
+def has_room(wish: Wish, load: HostLoad) -> bool:
+    """The rules on room."""
+    capacity_, used, room = load.capacity, load.used, wish.room
+    memory_mib = used.memory_mib + load.config.room.vm_overhead_mib + (0 if wish.huge_pages else room.memory_mib)
+    return (
+        memory_mib <= capacity_.memory_mib
+        and used.vcpus + room.vcpus <= capacity_.vcpus
+        and used.disk_gib + room.disk_gib <= capacity_.disk_gib
+        and (not wish.huge_pages or load.huge_mib + room.memory_mib <= huge_pages_of(load.cells))
+    )
+
+
+def allows(wish: Wish, load: HostLoad) -> bool:
+    """The rules on what a host is and which VMs it has: all but those on room and on survival."""
+    config, around = load.config, wish.around
     return (
         load.answers
         and config.enabled
-        and used.memory_mib + room.memory_mib + config.room.vm_overhead_mib <= capacity_.memory_mib
-        and used.vcpus + room.vcpus <= capacity_.vcpus
-        and used.disk_gib + room.disk_gib <= capacity_.disk_gib
         and (wish.host is None or wish.host == config.name)
+        and (not config.tenants or wish.tenant in config.tenants)
+        and (not wish.tenant_labels or _has_labels(config, wish.tenant_labels))
         and (not wish.labels or _has_labels(config, wish.labels))
-        and (wish.anti_affinity is None or (wish.tenant, wish.anti_affinity) not in load.groups)
+        and (around is None or around.beside is None or config.name in around.beside)
+        and (around is None or not around.apart or domain_of(config) not in around.apart)
+        and (wish.anti_affinity is None or not _has_others(load, _apart_from(wish), wish.uuid))
+        and (wish.cpu is None or _gives_cpu(wish.cpu, load))
+        and (not wish.numa or _has_cell(wish, load.cells))
     )
 
 
 def candidates(wish: Wish, loads: Iterable[HostLoad]) -> list[HostLoad]:
     """The hosts that can take it, the emptiest first (by its fullest resource afterwards), then by name."""
-    return sorted(
-        (load for load in loads if fits(wish, load)),
-        key=lambda load: (_fullness(wish.room, load), load.config.name),
-    )
+    hosts = list(loads)
+    wish = wish if wish.around else among(wish, hosts)
+    return [load for _, _, load in sorted(_suitable(wish, hosts)) if _survives(wish, load)]
 
 
 def best(wish: Wish, loads: Iterable[HostLoad]) -> HostLoad | None:
-    """The first of :func:`candidates`, without sorting the others."""
-    return min(
-        (load for load in loads if fits(wish, load)),
-        key=lambda load: (_fullness(wish.room, load), load.config.name),
-        default=None,
-    )
+    """The first of :func:`candidates`, without looking through the others."""
+    hosts = list(loads)
+    wish = wish if wish.around else among(wish, hosts)
+    found = list(_suitable(wish, hosts))
+    heapq.heapify(found)
+    while found:
+        _, _, load = heapq.heappop(found)
+        if _survives(wish, load):
+            return load
+    return None
 
 
 def explain(wish: Wish, loads: Iterable[HostLoad]) -> dict[str, list[Verdict]]:
     """Every host × every rule."""
-    return {load.config.name: verdicts(wish, load) for load in loads}
+    hosts = list(loads)
+    wish = wish if wish.around else among(wish, hosts)
+    return {load.config.name: verdicts(wish, load) for load in hosts}
 
 
 def refusals(explained: Mapping[str, Sequence[Verdict]]) -> Iterator[tuple[str, Verdict]]:
@@ -166,22 +206,103 @@ def count_by_rule(explained: Mapping[str, Sequence[Verdict]]) -> dict[str, int]:
     return {rule: counted[rule] for rule in RULES if counted[rule]}
 
 
-def _groups(records: Iterable[Record]) -> frozenset[tuple[str, str]]:
-    return frozenset((record.tenant, record.anti_affinity) for record in records if record.anti_affinity)
+def fullness(wish: Wish, load: HostLoad) -> float:
+    """How full the host's fullest resource is with it."""
+    used, capacity_, room = load.used, load.capacity, wish.room
+    memory_mib = used.memory_mib + (0 if wish.huge_pages else room.memory_mib)
+    return max(
+        memory_mib / (capacity_.memory_mib or 1),
+        (used.vcpus + room.vcpus) / (capacity_.vcpus or 1),
+        (used.disk_gib + room.disk_gib) / (capacity_.disk_gib or 1),
+    )
 
 
-def _share(total: int, reserve: int, ratio: float) -> int:
-    return max(0, int((total - reserve) * ratio))
+def _suitable(wish: Wish, loads: Iterable[HostLoad]) -> Iterator[tuple[float, str, HostLoad]]:
+    for load in loads:
+        if has_room(wish, load) and allows(wish, load):
+            yield fullness(wish, load), load.config.name, load
+
+
+def _survives(wish: Wish, load: HostLoad) -> bool:
+    survival = wish.around.survival if wish.around else None
+    return survival is None or survival.refusal(wish, load.config.name) is None
+
+
+def _on_config(wish: Wish, load: HostLoad) -> Iterator[Verdict]:
+    config = load.config
+    yield Verdict("answers", load.answers, True, load.answers)
+    yield Verdict("enabled", config.enabled, True, config.enabled or f"disabled: {config.reason or '-'}")
+    yield Verdict("chosen", wish.host in (None, config.name), wish.host or "any", config.name)
+    if _has_labels(config, wish.tenant_labels):
+        whose = list(config.tenants) or "everybody's"
+        yield Verdict("tenants", not config.tenants or wish.tenant in config.tenants, wish.tenant, whose)
+    else:
+        yield Verdict("tenants", False, dict(wish.tenant_labels), dict(config.labels))
+    yield Verdict("labels", _has_labels(config, wish.labels), dict(wish.labels), dict(config.labels))
+
+
+def _on_groups(wish: Wish, load: HostLoad) -> Iterator[Verdict]:
+    name, around = load.config.name, wish.around or Around()
+    domain = domain_of(load.config)
+    together = around.beside is None or name in around.beside
+    yield Verdict("affinity", together, wish.affinity, _names(load, "affinity", wish.tenant))
+    alone = not _has_others(load, _apart_from(wish), wish.uuid)
+    yield Verdict("anti_affinity", alone, wish.anti_affinity, _names(load, "anti_affinity", wish.tenant))
+    yield Verdict("spread", domain not in around.apart, wish.spread, domain)
+
+
+def _on_hardware(wish: Wish, load: HostLoad) -> Iterator[Verdict]:
+    given = load.cpu.model if load.cpu else "not told"
+    asked = f"{wish.cpu.model} {' '.join(wish.cpu.features)}".strip() if wish.cpu else None
+    yield Verdict("cpu", wish.cpu is None or _gives_cpu(wish.cpu, load), asked, given)
+    cells = [{"vcpus": cell.vcpus, "memory_mib": _memory_of(cell, wish)} for cell in load.cells]
+    size = {"vcpus": wish.room.vcpus, "memory_mib": wish.room.memory_mib}
+    yield Verdict("numa", not wish.numa or _has_cell(wish, load.cells), size if wish.numa else None, cells)
+
+
+def _on_room(wish: Wish, load: HostLoad) -> Iterator[Verdict]:
+    huge_mib, left = huge_pages_of(load.cells) - load.huge_mib, load.capacity - load.used
+    asked = small_room(wish.room, huge_pages=wish.huge_pages)
+    asked_mib = asked.memory_mib + load.config.room.vm_overhead_mib
+    asked_huge_mib = wish.room.memory_mib if wish.huge_pages else 0
+    yield Verdict("huge_pages", not wish.huge_pages or asked_huge_mib <= huge_mib, asked_huge_mib, huge_mib)
+    yield Verdict("vcpus", asked.vcpus <= left.vcpus, asked.vcpus, left.vcpus)
+    yield Verdict("memory", asked_mib <= left.memory_mib, asked_mib, left.memory_mib)
+    yield Verdict("disk", asked.disk_gib <= left.disk_gib, asked.disk_gib, left.disk_gib)
+
+
+def _apart_from(wish: Wish) -> Group | None:
+    return ("anti_affinity", wish.tenant, wish.anti_affinity) if wish.anti_affinity else None
+
+
+def _has_others(load: HostLoad, group: Group | None, uuid: str) -> bool:
+    """Whether the host has a VM of the group that is not this one; a new VM is none of them."""
+    uuids = load.groups.get(group) if group else None
+    return uuids is not None and not (uuid and uuids == {uuid})
+
+
+def _names(load: HostLoad, kind: str, tenant: str) -> list[str]:
+    return sorted(group[2] for group in load.groups if group[:2] == (kind, tenant))
 
 
 def _has_labels(config: HostConfig, asked: Labels) -> bool:
     return all(config.labels.get(key) == value for key, value in asked.items())
 
 
-def _fullness(room: Room, load: HostLoad) -> float:
-    used, capacity_ = load.used, load.capacity
-    return max(
-        (used.memory_mib + room.memory_mib) / (capacity_.memory_mib or 1),
-        (used.vcpus + room.vcpus) / (capacity_.vcpus or 1),
-        (used.disk_gib + room.disk_gib) / (capacity_.disk_gib or 1),
-    )
+def _gives_cpu(asked: CpuModel, load: HostLoad) -> bool:
+    """Emulated guests get a plain CPU, whatever the rack's is."""
+    return load.config.accelerator == "qemu" or (load.cpu is not None and _has_cpu(asked, load.cpu))
+
+
+@lru_cache(maxsize=4096)
+def _has_cpu(asked: CpuModel, cpu: HostCpu) -> bool:
+    return asked.model in cpu.models.split() and set(asked.features) <= set(cpu.features.split())
+
+
+def _has_cell(wish: Wish, cells: Iterable[NumaCell]) -> bool:
+    room = wish.room
+    return any(cell.vcpus >= room.vcpus and _memory_of(cell, wish) >= room.memory_mib for cell in cells)
+
+
+def _memory_of(cell: NumaCell, wish: Wish) -> int:
+    return cell.huge_mib if wish.huge_pages else cell.memory_mib - cell.huge_mib

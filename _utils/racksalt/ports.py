@@ -10,10 +10,13 @@ from typing import Any, Protocol, TypeVar
 from racksalt.audit import Entry
 from racksalt.audit_check import Raw
 from racksalt.errors import RacksaltError
+from racksalt.holdings import Definition, Volume
+from racksalt.host_requests import KeepSnapshot, MoveStats, Way
 from racksalt.job_trail import Kept, Running
-from racksalt.model import Claim, Head, HostReport, Look, Nic
+from racksalt.model import Claim, Domain, Head, HostConfig, HostReport, Look, Nic, Record, SnapshotHead
 from racksalt.record_proof import Ring
 from racksalt.shape import Path
+from racksalt.tls_certificates import TlsPair
 
 T = TypeVar("T")
 
@@ -69,6 +72,9 @@ class Hypervisor(Protocol):
     def report(self) -> HostReport:
         """Everything in one bulk read."""
 
+    def domains(self, uuids: Collection[str]) -> tuple[Domain, ...]:
+        """Those of these that there are."""
+
     def define(self, xml: str) -> None: ...
 
     def undefine(self, uuid: str) -> None: ...
@@ -101,9 +107,66 @@ class Hypervisor(Protocol):
     def write_record(self, uuid: str, xml: str) -> None:
         """Replace Racksalt's element in the domain's metadata, for now and for the next start."""
 
+    def is_moving(self, uuid: str) -> bool:
+        """Whether it is on its way to another host, or from one."""
+
     def reserve_address(self, nic: Nic) -> None: ...
 
     def release_address(self, nic: Nic) -> None: ...
+
+    def reserved(self) -> tuple[Nic, ...]:
+        """The planned addresses of all networks."""
+
+    def definition(self, uuid: str) -> str:
+        """What a domain gets at its next start, as XML that can be defined again."""
+
+    def definitions(self) -> tuple[Definition, ...]:
+        """Every domain, as it is defined and as it runs."""
+
+    def set_aside(self, uuid: str) -> str:
+        """Take a definition out that nothing runs of, and return it; ``Refused`` where anything would be lost by it."""
+
+
+class MoveHypervisor(Protocol):
+    """What moving a domain to another host takes of libvirt."""
+
+    def disk_bytes(self, uuid: str, device: str) -> tuple[int, int]:
+        """A disk's virtual size, and what of it is written."""
+
+    def snapshots(self, uuid: str) -> list[str]:
+        """The names of its snapshots and checkpoints, which do not move along."""
+
+    def start_paused(self, uuid: str) -> None:
+        """Start it, and let its guest run no instruction."""
+
+    def move(self, record: Record, target: str, way: Way, *, shared: bool) -> None:
+        """Move it, and return when it is there for good and not here; ``record`` is its record from then on.
+
+        The disks that are not read-only go along, unless they are ``shared``. A paused one stays paused. Raises
+        ``Unavailable`` (``migration_failed``); then it mostly goes on here.
+        """
+
+    def abort_move(self, uuid: str) -> None:
+        """End its move; where there is none, nothing is done."""
+
+    def move_stats(self, uuid: str) -> MoveStats | None:
+        """What the move that brought it here counted."""
+
+
+class MoveDoors(Protocol):
+    """The migration port as moves need it: several from one source each have a door of their own."""
+
+    def open(self, uuid: str, source: str, until_s: float) -> None:
+        """Let ``source`` in for this VM, until then. As :meth:`MigrationPort.open`."""
+
+    def close(self, uuid: str, source: str) -> None:
+        """Not for this VM any more; the last one shuts ``source`` out."""
+
+
+class MoveLock(Protocol):
+    """Held while a VM is being sent: one at a time on this host. Raises ``Unavailable`` (``busy``)."""
+
+    def __call__(self, uuid: str, *, wait_s: float) -> AbstractContextManager[None]: ...
 
 
 class Volumes(Protocol):
@@ -115,14 +178,37 @@ class Volumes(Protocol):
     def write_seed(self, tenant: str, uuid: str, files: Mapping[str, str]) -> str:
         """A NoCloud seed with these files; returns its path."""
 
-    def remove(self, tenant: str, uuid: str) -> list[str]:
-        """Delete all that belongs to this VM; returns the paths that were there."""
+    def paths(self, tenant: str, uuid: str) -> tuple[str, str]:
+        """Where this VM's disk and its seed are, or would be."""
+
+    def exists(self, path: str) -> bool: ...
+
+    def create_like(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> str:
+        """As :meth:`create`, with an exact size."""
+
+    def read_seed(self, tenant: str, uuid: str) -> bytes:
+        """The seed as it is; raises ``NotFound`` where there is none."""
+
+    def copy_seed(self, tenant: str, uuid: str, data: bytes) -> str:
+        """A seed that :meth:`read_seed` has read elsewhere; returns its path."""
+
+    def remove(self, tenant: str, uuid: str, *, disks: bool = True) -> list[str]:
+        """Delete all that belongs to this VM, or only what is not a disk; returns the paths that were there."""
 
     def console_log(self, uuid: str) -> str:
         """Where the VM's serial console is written; :meth:`remove` takes it too."""
 
     def image_path(self, sha256: str) -> str:
         """Where the image store holds it; raises ``NotFound`` where it does not."""
+
+    def all(self) -> tuple[Volume, ...]:
+        """Every file there is."""
+
+    def set_aside(self, tenant: str, files: Collection[str]) -> list[str]:
+        """Move these files out of the way; the paths that they have then."""
+
+    def keep(self, name: str, text: str) -> str:
+        """Write a text beside what was moved out of the way; its path."""
 
 
 class HostLock(Protocol):
@@ -136,8 +222,31 @@ class HostKey(Protocol):
 
     def sign(self, data: bytes) -> str: ...
 
+    def seal_with(self, key: str, text: str, *, context: str) -> str:
+        """A text for another host, whose public key this is. Raises ``Unavailable`` (``host_key``)."""
+
     def unseal(self, sealed: str, *, context: str) -> str:
         """What was sealed for this host in this context; anything else is ``Refused``."""
+
+
+class MigrationPort(Protocol):
+    """Which hosts may open a connection to this host's libvirt and QEMUs; without a word from here, none."""
+
+    def open(self, source: str, until_s: float) -> None:
+        """Let this host in (a name, or an address) until then, in seconds since the epoch.
+
+        Said again, the new deadline holds. ``Refused`` (``claim_expired``) where it is over here already.
+        """
+
+    def close(self, source: str) -> None:
+        """Let it open no more connections; also where it may not anyway. What it has open goes on."""
+
+
+class TlsAuthority(Protocol):
+    """The rack's certificate authorities, on its master."""
+
+    def pairs_of(self, host: HostConfig) -> Mapping[str, TlsPair]:
+        """The host's certificates, by purpose; made where there are none, or where they are due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +304,12 @@ class Fleet(Protocol):
 
     def seal(self, host: str, text: str, *, context: str) -> str:
         """A text that only ``host`` can read, in this context only. Raises ``Unavailable`` without its key."""
+
+    def public_key(self, host: str) -> str:
+        """The host's accepted key in PEM, for another host that has something to seal. As :meth:`seal`."""
+
+    def proves(self, host: str, data: bytes, signature: str) -> bool:
+        """Whether the accepted key of ``host`` made this signature."""
 
 
 class Claims(Protocol):
@@ -281,6 +396,15 @@ class KeyRing(Protocol):
         """Remove every older key for good; the numbers of those that went."""
 
 
+class PlanStore(Protocol):
+    """Plans that were read or begun, as plain data by their hash: a cache, which anyone may delete."""
+
+    def keep(self, name: str, plan: Mapping[str, Any]) -> None: ...
+
+    def read(self, name: str) -> Any:
+        """What was kept under this hash; nothing proves that it is what it was."""
+
+
 class LastKnown(Protocol):
     """The last look at the hosts, and the last report of each: a cache, which anyone may delete."""
 
@@ -299,3 +423,68 @@ class LastKnown(Protocol):
         """Drop the last look, and every report but those of the hosts in ``keep``."""
 
     def write(self, report: HostReport) -> None: ...
+
+    def live(self) -> dict[str, HostReport]:
+        """The reports that the hosts' own events keep up to date; only the watch of a master writes them."""
+
+    def live_one(self, host: str) -> HostReport | None: ...
+
+    def write_live(self, report: HostReport) -> None: ...
+
+    def drop_live(self, host: str) -> None: ...
+
+    def touched(self) -> dict[str, float]:
+        """When each host was last asked to change something, or was silent: what was read of it before is too old."""
+
+    def touch(self, host: str, at: float) -> None: ...
+
+    def part(self) -> Look | None:
+        """The newest look at only some of the hosts."""
+
+    def write_part(self, look: Look) -> None: ...
+
+
+class SnapshotStore(Protocol):
+    """Snapshots of the inventory: the newest whole one of each master, in sealed pieces."""
+
+    def heads(self) -> tuple[SnapshotHead, ...]:
+        """What there is."""
+
+    def read(self, master: str, name: str) -> str | None:
+        """A piece of a master's snapshot."""
+
+    def keep(self, asked: KeepSnapshot) -> list[str]:
+        """Take these pieces; the names of those that are still missing. Without any, it is the newest from now on."""
+
+
+class Snapshots(SnapshotStore, Protocol):
+    """The master's own copy of the newest snapshot that it has made or read, and the seal on all of them."""
+
+    def seal(self, data: bytes, label: str, ring: Ring) -> str:
+        """The same text for the same content, label and key."""
+
+    def unseal(self, text: str, label: str, ring: Ring) -> bytes:
+        """What was sealed; ``Refused`` (``snapshot_unreadable``) for anything else."""
+
+
+class BootWord(Protocol):
+    """What this host knows since it booted of the VMs that it may start."""
+
+    def waits(self) -> bool:
+        """Whether its VMs have not been started since the boot."""
+
+    def read(self) -> frozenset[str] | None:
+        """The VMs that the writer keeps off; ``None`` before its word came."""
+
+    def write(self, keep_off: Collection[str]) -> None:
+        """The writer's word."""
+
+    def done(self) -> None:
+        """Its VMs were started."""
+
+
+class SavedRacks(Protocol):
+    """Files on the master that operators name, with a rack as ``rack_host.inventory`` told it."""
+
+    def read(self, path: str) -> str:
+        """A file's text; ``NotFound`` (``inventory_not_found``), or ``BadInput`` (``bad_inventory_file``)."""

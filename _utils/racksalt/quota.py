@@ -28,6 +28,14 @@ class Usage:
             self.disk_gib + other.disk_gib,
         )
 
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(
+            self.vms - other.vms,
+            self.vcpus - other.vcpus,
+            self.memory_mib - other.memory_mib,
+            self.disk_gib - other.disk_gib,
+        )
+
 
 def usage(records: Iterable[Record]) -> Usage:
     """The sum over these VMs."""

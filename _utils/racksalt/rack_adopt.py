@@ -1,4 +1,4 @@
-"""Signing a VM that is there and does not count: its record is unsigned, or signed by a key that is gone.
+"""Taking a VM in that is there and does not count: its record is unsigned, signed by a key that is gone, or not there.
 
 Everything that a create makes sure of is looked at first; what a VM that counts holds is never taken away. A claim
 holds the VM's name and addresses while its host writes the signature, as for a create.
@@ -6,37 +6,25 @@ holds the VM's name and addresses while its host writes the signature, as for a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from racksalt import ip_plan, quota, record_proof, shape
-from racksalt.errors import BadInput, Conflict, Denied, NotFound, RacksaltError, Refused, Unavailable
+from racksalt import record_proof, shape
+from racksalt.adoption import Found, over_quota, problems, refuse, unproven
+from racksalt.errors import BadInput, NotFound, RacksaltError, Unavailable
 from racksalt.host_requests import NewSignature, SignOnHost
 from racksalt.inventory import Inventory, domains_of
-from racksalt.model import Claim, Domain, Nic, Record
+from racksalt.model import Claim, Domain, Record
 from racksalt.ports import Silent
 from racksalt.rack import Rack
 from racksalt.rack_claims import CLAIM_S, RackClaims
+from racksalt.rack_enroll import RackEnroll
+from racksalt.rack_pending import RackPending
 from racksalt.rack_requests import AdoptVm
 from racksalt.settings import Settings
 
 #: Each signature is one write of a domain's metadata.
 _SIGN_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A domain whose record does not count, on the host that shows it."""
-
-    host: str
-    domain: Domain
-    record: Record
-
-    @property
-    def told(self) -> dict[str, Any]:
-        return {"host": self.host, "uuid": self.domain.uuid, "vm": self.record.title}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +44,17 @@ class RackAdopt:
         known = seen.index.vms.get(asked.uuid or "")
         if known is not None and asked.host in (None, known.record.host):
             return {"changed": False, "vm": known.record.title, "host": known.record.host}
-        found = _chosen(asked, seen)
-        over = _over_quota([found.record], settings, seen)
+        host, domain = _chosen(asked, seen)
+        if domain.unproven is None:
+            return RackEnroll(self.rack).adopt(asked, host, domain, settings, seen) | _test(asked)
+        found = _as_recorded(asked, host, domain, domain.unproven)
+        over = over_quota([found.record], settings, seen)
         told = {"vm": found.record.title, "host": found.host, "over_quota": over}
         if asked.test:
-            _refuse(found, problems(found, settings, seen))
+            refuse(found, problems(found, settings, seen))
             return {**told, "changed": True, "test": True}
         refused = self._sign([found], settings, seen)
-        _refuse(found, refused.get(found.domain.uuid, []))
+        refuse(found, refused.get(found.domain.uuid, []))
         return {**told, "changed": True}
 
     def _all(self, asked: AdoptVm, settings: Settings, seen: Inventory) -> dict[str, Any]:
@@ -86,7 +77,7 @@ class RackAdopt:
             "changed": bool(adopted),
             "adopted": [one.told for one in adopted],
             "refused": refused,
-            "over_quota": _over_quota([one.record for one in adopted], settings, seen),
+            "over_quota": over_quota([one.record for one in adopted], settings, seen),
         }
         return {**told, "test": True} if asked.test else told
 
@@ -113,6 +104,7 @@ class RackAdopt:
             wrong = answer.detail if isinstance(answer, RacksaltError) else answer.get(uuid)
             if wrong is None:
                 RackClaims(self.rack).settle(claim)
+                RackPending(self.rack).recall(host, uuid, settings)
             else:
                 RackClaims(self.rack).end(claim)
                 refused[uuid] = [wrong]
@@ -139,13 +131,6 @@ class RackAdopt:
         return made, refused
 
 
-def unproven(seen: Inventory, host: str) -> Iterator[Found]:
-    """The domains of a host whose records do not count."""
-    for domain in domains_of(seen.hosts[host]):
-        if domain.unproven is not None:
-            yield Found(host, domain, domain.unproven)
-
-
 def sign_on(rack: Rack, host: str, records: list[Record]) -> dict[str, str] | RacksaltError | Silent:
     """Let a host write these signatures; what it did not write, by UUID, with its reason."""
     new = {
@@ -165,55 +150,8 @@ def sign_on(rack: Rack, host: str, records: list[Record]) -> dict[str, str] | Ra
     return {uuid: reasons.get(uuid, "its host did not say") for uuid in new if uuid not in signed}
 
 
-def problems(found: Found, settings: Settings, seen: Inventory) -> list[str]:
-    """Everything that is wrong with adopting it, as a create would look at it; none where it may be.
-
-    A claim that an adoption of this very VM left behind holds nothing against it.
-    """
-    record, domain = found.record, found.domain
-    seen = seen.with_claims(claim for claim in seen.claims if not (claim.adopts and claim.record.uuid == domain.uuid))
-    wrong = [
-        text
-        for is_wrong, text in (
-            (record.rack != settings.rack, f"its record is of rack {record.rack}, this is {settings.rack}"),
-            (record.host != found.host, f"its record names host {record.host}, and {found.host} shows it"),
-            (record.uuid != domain.uuid, f"its record is of {record.uuid}, the domain is {domain.uuid}"),
-            (domain.name != record.domain, f"the domain is called {domain.name}, its record says {record.domain}"),
-            (record.tenant not in settings.tenants, f"there is no tenant {record.tenant}"),
-            (
-                (record.vcpus, record.memory_mib) != (domain.vcpus, domain.memory_mib),
-                f"the domain has {domain.vcpus} vCPUs and {domain.memory_mib} MiB, "
-                f"its record says {record.vcpus} and {record.memory_mib}",
-            ),
-            (record.uuid in seen.index.vms, f"there is a VM {record.uuid} already"),
-            (any(one.uuid == record.uuid for one in seen.in_flight()), f"{record.uuid} is being made"),
-            (seen.holder(record.tenant, record.name) is not None, f"there is a VM {record.title} already"),
-        )
-        if is_wrong
-    ]
-    return wrong + [text for nic in record.nics for text in _card_problems(nic, settings, seen)]
-
-
-def _card_problems(nic: Nic, settings: Settings, seen: Inventory) -> Iterator[str]:
-    taken = seen.taken()
-    if taken.has_mac(nic.mac):
-        yield f"MAC {nic.mac} is in use"
-    network = settings.networks.get(nic.network)
-    if network is None:
-        yield f"there is no network {nic.network}"
-        return
-    if taken.has_address(nic.network, nic.address):
-        yield f"address {nic.address} is in use in network {nic.network}"
-    subnet = IPv4Network(network.subnet)
-    reserved = (subnet.network_address, subnet.broadcast_address, IPv4Address(network.gateway))
-    if IPv4Address(nic.address) not in subnet or IPv4Address(nic.address) in reserved:
-        yield f"address {nic.address} is not one for a VM in network {nic.network}, {network.subnet}"
-    if nic.mac == ip_plan.gateway_mac(network):
-        yield f"MAC {nic.mac} is the gateway's of network {nic.network}"
-
-
-def _chosen(asked: AdoptVm, seen: Inventory) -> Found:
-    """The one domain that is meant; ``tenant`` and ``name`` say what the operator takes it for."""
+def _chosen(asked: AdoptVm, seen: Inventory) -> tuple[str, Domain]:
+    """The one domain that is meant, and its host."""
     if asked.host is not None and asked.host not in seen.hosts:
         raise NotFound("host_unknown", f"no host {asked.host!r}", host=asked.host)
     hosts = [asked.host] if asked.host else list(seen.hosts)
@@ -225,29 +163,17 @@ def _chosen(asked: AdoptVm, seen: Inventory) -> Found:
     host, domain = shown[0]
     if not seen.hosts[host].answers:
         raise Unavailable("host_silent", f"host {host} does not answer; nothing was sent to it", host=host)
-    record = domain.unproven
-    if record is None:
-        raise Refused("adopt_needs_record", f"domain {domain.name} on {host} has no record of Racksalt's to sign")
+    return host, domain
+
+
+def _as_recorded(asked: AdoptVm, host: str, domain: Domain, record: Record) -> Found:
+    """With the record that it has; ``tenant`` and ``name`` say what the operator takes it for."""
     found = Found(host, domain, record)
     takes_for = (asked.tenant or record.tenant, asked.name or record.name)
     if takes_for != (record.tenant, record.name):
-        _refuse(found, [f"its record is of {record.title}, not of {'/'.join(takes_for)}"])
+        refuse(found, [f"its record is of {record.title}, not of {'/'.join(takes_for)}"])
     return found
 
 
-def _refuse(found: Found, wrong: list[str]) -> None:
-    if wrong:
-        detail = f"{found.record.title} on {found.host} cannot be adopted: {'; '.join(wrong)}"
-        raise Conflict("adopt_refused", detail, problems=wrong)
-
-
-def _over_quota(records: list[Record], settings: Settings, seen: Inventory) -> dict[str, Any]:
-    """What they pass of their tenants' quotas, by tenant: the operator is told, and not held back."""
-    over: dict[str, Any] = {}
-    for name in sorted({record.tenant for record in records} & set(settings.tenants)):
-        more = quota.usage(record for record in records if record.tenant == name)
-        try:
-            quota.check(settings.tenants[name], seen.usage(name), more)
-        except Denied as error:
-            over[name] = error.facts["limits"]
-    return over
+def _test(asked: AdoptVm) -> dict[str, Any]:
+    return {"test": True} if asked.test else {}

@@ -13,6 +13,7 @@ from racksalt import access, audit, job_trail, shape
 from racksalt.access import Caller
 from racksalt.audit import Act
 from racksalt.errors import Cancelled, Denied, NotFound, RacksaltError, Unavailable
+from racksalt.names import is_uuid
 from racksalt.rack import Rack
 from racksalt.rack_calls import CALLS, RackCall
 from racksalt.rack_requests import CreateVm
@@ -65,10 +66,10 @@ def carry_out(rack: Rack, came: Came) -> Any:
             _note_refusal(rack, act, error.code)
         raise
     rack.audit.append(audit.intent(act))
-    result, answer = "cut off", None
+    result, answer, vm = "cut off", None, None
     try:
         done = shape.plain(call.run(rack, caller, asked, current))
-        result, answer = "done", audit.digest(done)
+        result, answer, vm = "done", audit.digest(done), _vm_of(done)
     except RacksaltError as error:
         result = error.code
         raise
@@ -76,7 +77,7 @@ def carry_out(rack: Rack, came: Came) -> Any:
         result = "job_cancelled"
         raise
     finally:
-        _note(rack, audit.outcome(act, result, answer=answer))
+        _note(rack, audit.outcome(act, result, answer=answer, vm=vm))
     return done
 
 
@@ -104,6 +105,15 @@ def _findable(asked: Any, job: str) -> Any:
     if isinstance(asked, CreateVm) and asked.request_id is None and job:
         return replace(asked, request_id=job_trail.request_id_of(job))
     return asked
+
+
+def _vm_of(done: Any) -> str | None:
+    """The UUID of the one VM that an answer is about."""
+    if not isinstance(done, Mapping):
+        return None
+    shown = done.get("vm")
+    uuid = shown.get("uuid") if isinstance(shown, Mapping) else done.get("uuid")
+    return uuid if isinstance(uuid, str) and is_uuid(uuid) else None
 
 
 def _object(came: Came) -> str | None:

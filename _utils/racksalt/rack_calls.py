@@ -15,9 +15,16 @@ from racksalt.access import Caller
 from racksalt.rack import Rack
 from racksalt.rack_adopt import RackAdopt
 from racksalt.rack_audits import RackAudits
+from racksalt.rack_drains import RackDrains
+from racksalt.rack_drift import RackDrift
+from racksalt.rack_forget import RackForget
 from racksalt.rack_hosts import RackHosts
 from racksalt.rack_jobs import RackJobs
 from racksalt.rack_keys import RackKeys
+from racksalt.rack_migrations import RackMigrations
+from racksalt.rack_places import RackPlaces
+from racksalt.rack_plans import RackPlans
+from racksalt.rack_status import RackStatus
 from racksalt.rack_tenants import RackTenants
 from racksalt.rack_vms import RackVms
 from racksalt.settings import Settings
@@ -66,14 +73,33 @@ def _check_acl(rack: Rack, _: Caller, asked: Any, settings: Settings) -> Any:
     return RackAclCheck(rack).check(asked, settings)
 
 
+def _balance(rack: Rack, caller: Caller, asked: Any, settings: Settings) -> Any:
+    """It computes with a library that takes long to load, and that nothing else needs."""
+    from racksalt.rack_balance import RackBalance
+
+    return RackBalance(rack, RackPlans(rack)).balance(caller, asked, settings)
+
+
 CALLS: Mapping[str, RackCall] = {
     "rack_audit.list": RackCall(asks.ListAudit, lambda rack, _, asked, __: RackAudits(rack).list(asked)),
     "rack_audit.verify": RackCall(asks.NoArguments, lambda rack, _, __, settings: RackAudits(rack).verify(settings)),
-    "rack_host.disable": _switch(enabled=False),
-    "rack_host.enable": _switch(enabled=True),
-    "rack_host.find": RackCall(
-        asks.FindHosts, lambda rack, _, asked, settings: VmCreate(rack).find_hosts(asked, settings)
+    "rack_host.baseline": RackCall(
+        asks.ShareCpu, lambda rack, _, asked, settings: RackPlaces(rack).baseline(asked, settings)
     ),
+    "rack_host.capacity": RackCall(
+        asks.CountRoom, lambda rack, _, asked, settings: RackPlaces(rack).capacity(asked, settings)
+    ),
+    "rack_host.balance": RackCall(asks.BalanceRack, _balance, changes=True),
+    "rack_host.disable": _switch(enabled=False),
+    "rack_host.drain": RackCall(
+        asks.DrainHost, lambda rack, *call: RackDrains(rack, RackPlans(rack)).drain(*call), changes=True
+    ),
+    "rack_host.drift": RackCall(
+        asks.Drift, lambda rack, _, asked, settings: RackDrift(rack).drift(asked, settings), changes=True
+    ),
+    "rack_host.enable": _switch(enabled=True),
+    "rack_host.find": RackCall(asks.FindHosts, lambda rack, _, asked, settings: RackPlaces(rack).find(asked, settings)),
+    "rack_host.forget": RackCall(asks.ForgetHost, lambda rack, *call: RackForget(rack).forget(*call), changes=True),
     "rack_host.inventory": RackCall(
         asks.NoArguments, lambda rack, _, __, settings: RackHosts(rack).inventory(settings)
     ),
@@ -85,7 +111,13 @@ CALLS: Mapping[str, RackCall] = {
         asks.RotateKey, lambda rack, _, asked, settings: RackKeys(rack).rotate(asked, settings), changes=True
     ),
     "rack_host.show": RackCall(asks.NamedHost, lambda rack, _, asked, settings: RackHosts(rack).show(asked, settings)),
-    "rack_host.status": RackCall(asks.NoArguments, lambda rack, _, __, settings: RackHosts(rack).status(settings)),
+    "rack_host.survive": RackCall(
+        asks.LoseHost, lambda rack, _, asked, settings: RackPlaces(rack).survive(asked, settings)
+    ),
+    "rack_host.status": RackCall(asks.ReadStatus, lambda rack, *call: RackStatus(rack).status(*call)),
+    "rack_host.update": RackCall(
+        asks.UpdateHosts, lambda rack, *call: RackDrains(rack, RackPlans(rack)).update(*call), changes=True
+    ),
     "rack_job.cancel": RackCall(
         asks.CancelJob, lambda rack, *call: RackJobs(rack).cancel(*call), "tenant", changes=True
     ),
@@ -109,6 +141,7 @@ CALLS: Mapping[str, RackCall] = {
     "rack_vm.create": RackCall(asks.CreateVm, lambda rack, *call: VmCreate(rack).create(*call), "tenant", changes=True),
     "rack_vm.delete": _verb("delete"),
     "rack_vm.list": RackCall(asks.ListVms, lambda rack, *call: RackVms(rack).list(*call), "tenant"),
+    "rack_vm.migrate": RackCall(asks.MigrateVm, lambda rack, *call: RackMigrations(rack).migrate(*call), changes=True),
     "rack_vm.note": _verb("note"),
     "rack_vm.pause": _verb("pause"),
     "rack_vm.protect": _verb("protect"),
@@ -119,7 +152,7 @@ CALLS: Mapping[str, RackCall] = {
     "rack_vm.stop": _verb("stop"),
     "rack_vm.suspend": _verb("suspend"),
     "rack_vm.tag": _verb("tag"),
-    "rack_vm.why_not": RackCall(asks.CreateVm, lambda rack, *call: VmCreate(rack).why_not(*call), "tenant"),
+    "rack_vm.why_not": RackCall(asks.ExplainVm, lambda rack, *call: RackPlaces(rack).why_not(*call), "tenant"),
 }
 
 

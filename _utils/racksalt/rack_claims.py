@@ -45,11 +45,11 @@ class RackClaims:
 
     def settle(self, claim: Claim) -> None:
         """The host has made it; the claim stays for readers whose look is older."""
-        self._change(claim, replace(claim, settled_at=self.rack.clock.now()))
+        self.change(claim, replace(claim, settled_at=self.rack.clock.now()))
 
     def end(self, claim: Claim) -> bool:
         """The claim is over, unless somebody has gone on with it meanwhile."""
-        return self._change(claim, None)
+        return self.change(claim, None)
 
     def give_up(self, claim: Claim) -> bool:
         """Remove all that a failed create may have left on its host; whether the host says that it is gone.
@@ -58,7 +58,7 @@ class RackClaims:
         joined it already, which then goes on alone.
         """
         ending = replace(claim, ending="all")
-        return self._change(claim, ending) and self._purge(ending) == "gone"
+        return self.change(claim, ending) and self._purge(ending) == "gone"
 
     def tidy(self, seen: Inventory, *, only: Callable[[Record], bool] = lambda record: True) -> list[str]:
         """End what is past its time: what was said of each VM that this is about.
@@ -71,10 +71,10 @@ class RackClaims:
 
     def any_due(self) -> bool:
         """Whether there is a claim that a look at its host could end."""
-        return any(self._is_due(claim) for claim in self.rack.claims.all())
+        return any(self.is_due(claim) for claim in self.rack.claims.all())
 
-    def _is_due(self, claim: Claim) -> bool:
-        """Also where the clock was set back since: no claim is made for so long."""
+    def is_due(self, claim: Claim) -> bool:
+        """Whether it is past its time; also where the clock was set back since: no claim is made for so long."""
         now = self.rack.clock.now()
         if claim.settled_at is not None:
             return not claim.settled_at - _SKEW_S <= now <= claim.settled_at + _SETTLED_S
@@ -82,7 +82,7 @@ class RackClaims:
 
     def _tidy_one(self, claim: Claim, seen: Inventory, silent: set[str]) -> str:
         title, host = claim.record.title, claim.record.host
-        if not self._is_due(claim):
+        if claim.is_moving or not self.is_due(claim):
             return ""
         view = seen.hosts.get(host)
         if view is None:
@@ -102,7 +102,7 @@ class RackClaims:
     def _look_up(self, claim: Claim, silent: set[str]) -> str:
         """Ask the host, which knows under its own lock; nobody joins the claim meanwhile."""
         ending = claim if claim.ending != "no" else replace(claim, ending="leftovers")
-        if not self._change(claim, ending):
+        if not self.change(claim, ending):
             return ""
         found = self._purge(ending)
         if found == "silent":
@@ -129,7 +129,7 @@ class RackClaims:
         self.end(claim)
         return "gone"
 
-    def _change(self, claim: Claim, changed: Claim | None) -> bool:
+    def change(self, claim: Claim, changed: Claim | None) -> bool:
         """Write or remove a claim that is still as it was known; whether it was."""
         with self.rack.claims.locked():
             if claim not in self.rack.claims.certain():

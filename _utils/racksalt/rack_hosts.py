@@ -8,9 +8,10 @@ from typing import Any
 
 from racksalt import inventory_json, shape
 from racksalt.errors import NotFound
-from racksalt.inventory import HostView, domains_of, for_operator
+from racksalt.inventory import HostView, Inventory, domains_of, for_operator
 from racksalt.placement import HostLoad
 from racksalt.rack import Rack, silent_hosts
+from racksalt.rack_forget import RackForget
 from racksalt.rack_requests import NamedHost, SwitchHost
 from racksalt.settings import Settings, load
 
@@ -26,7 +27,8 @@ class RackHosts:
         seen = self.rack.inventory(settings)
         vms = Counter(vm.record.host for vm in seen.vms())
         lines = zip(seen.hosts.items(), seen.loads(), strict=True)
-        return {"hosts": [_line(view, load, vms[name]) for (name, view), load in lines]}
+        now = self.rack.clock.now()
+        return {"hosts": [{**_line(view, load, vms[name]), "age_s": _age_s(view, now)} for (name, view), load in lines]}
 
     def show(self, asked: NamedHost, settings: Settings) -> dict[str, Any]:
         """One host with its labels, its rules for room, and its VMs."""
@@ -37,33 +39,13 @@ class RackHosts:
         vms = [vm for vm in seen.vms() if vm.record.host == asked.name]
         return {
             **_line(view, load, len(vms)),
+            "age_s": _age_s(view, self.rack.clock.now()),
             "labels": dict(view.config.labels),
             "accelerator": view.config.accelerator,
             "policy": shape.plain(view.config.room),
             "vms": [for_operator(vm) for vm in vms],
             "unsigned": _unsigned(view),
             "foreign": [one.name for one in domains_of(view) if one.record is None and one.unproven is None],
-        }
-
-    def status(self, settings: Settings) -> dict[str, Any]:
-        """The whole rack on one page: hosts, silent ones, VMs by state, claims in flight."""
-        seen = self.rack.inventory(settings)
-        states: dict[str, int] = {}
-        for vm in seen.vms():
-            states[vm.state] = states.get(vm.state, 0) + 1
-        return {
-            "rack": settings.rack,
-            "hosts": len(seen.hosts),
-            "silent_hosts": silent_hosts(seen),
-            "disabled_hosts": {c.name: c.reason for c in settings.hosts.values() if not c.enabled},
-            "vms_by_state": dict(sorted(states.items())),
-            "claims_in_flight": [record.title for record in seen.in_flight()],
-            "unsigned": [one for view in seen.hosts.values() for one in _unsigned(view)],
-            "twice": [
-                {"uuid": uuid, "vm": seen.index.vms[uuid].record.title, "hosts": list(hosts)}
-                for uuid, hosts in seen.index.twice.items()
-            ],
-            "same_name": {title: list(uuids) for title, uuids in seen.index.same_name.items()},
         }
 
     def inventory(self, settings: Settings) -> dict[str, Any]:
@@ -88,6 +70,8 @@ class RackHosts:
         reason = "" if enabled else asked.reason
         if (host.enabled, host.reason) == (enabled, reason):
             return {"host": asked.name, "enabled": enabled, "changed": False}
+        if enabled:
+            RackForget(self.rack).take_back(asked.name, settings, test=asked.test)
         if not asked.test:
             self._write(asked.name, enabled, reason)
         told = {"host": asked.name, "enabled": enabled, "reason": reason, "changed": True}
@@ -108,6 +92,33 @@ class RackHosts:
             self.rack.files.change("hosts.yaml", edit, load)
 
 
+def overview(seen: Inventory, settings: Settings) -> dict[str, Any]:
+    """Hosts, silent ones, VMs by state, claims in flight, and what does not count."""
+    states: dict[str, int] = {}
+    for vm in seen.vms():
+        states[vm.state] = states.get(vm.state, 0) + 1
+    return {
+        "rack": settings.rack,
+        "hosts": len(seen.hosts),
+        "silent_hosts": silent_hosts(seen),
+        "disabled_hosts": {c.name: c.reason for c in settings.hosts.values() if not c.enabled},
+        "vms_by_state": dict(sorted(states.items())),
+        "claims_in_flight": [record.title for record in seen.in_flight()],
+        "unsigned": [one for view in seen.hosts.values() for one in _unsigned(view)],
+        "twice": [
+            {"uuid": uuid, "vm": seen.index.vms[uuid].record.title, "hosts": list(hosts)}
+            for uuid, hosts in seen.index.twice.items()
+        ],
+        "deletions_pending": [
+            {"vm": one.title, "uuid": uuid, "host": one.host, "since": one.since, "by": one.by}
+            for uuid, one in settings.deletions.items()
+        ],
+        "forgotten_hosts": {name: one.since for name, one in settings.forgotten.items()},
+        "unread_hosts": list(seen.unread),
+        "same_name": {title: list(uuids) for title, uuids in seen.index.same_name.items()},
+    }
+
+
 def _line(view: HostView, load: HostLoad, vms: int) -> dict[str, Any]:
     return {
         "name": view.config.name,
@@ -121,6 +132,11 @@ def _line(view: HostView, load: HostLoad, vms: int) -> dict[str, Any]:
         "left": shape.plain(load.capacity - load.used),
         "hypervisor": view.report.hypervisor if view.report else "",
     }
+
+
+def _age_s(view: HostView, now: float) -> float | None:
+    """How old what is known of a host is."""
+    return round(max(0.0, now - view.report.read_at), 1) if view.report else None
 
 
 def _unsigned(view: HostView) -> list[dict[str, Any]]:

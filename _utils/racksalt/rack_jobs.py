@@ -71,7 +71,8 @@ class RackJobs:
         if not self.rack.jobs.stop(trail.job):
             raise _ended(self._find(caller, trail.job, settings))
         after = self._after_stop(trail, settings)
-        return {"job": trail.job, "changed": after.state != "done", "state": after.state, "told": self._left(after)}
+        told = self._left(caller, after, settings)
+        return {"job": trail.job, "changed": after.state != "done", "state": after.state, "told": told}
 
     def _find(self, caller: Caller, job: str, settings: Settings) -> Trail:
         """The job, if the caller may see it. One that has just begun, or ended, is looked up again for a while."""
@@ -122,13 +123,15 @@ class RackJobs:
                 return trail
             self.rack.clock.sleep(_LOOK_AGAIN_S)
 
-    def _left(self, after: Trail) -> str:
+    def _left(self, caller: Caller, after: Trail, settings: Settings) -> str:
         if after.state == "running":
             return "it was asked to end, and has not yet"
         if after.state == "done":
             return "it was done before it could end"
         if JobEnds(self.rack).open_claim(after):
             return HELD
+        if after.fun == job_trail.MIGRATE and after.began:
+            return JobEnds(self.rack).where(caller, after, settings)
         return "what its host was doing goes on there" if after.began else "nothing was changed"
 
 

@@ -9,12 +9,14 @@ from typing import Any
 
 from racksalt import access, inventory, shape
 from racksalt.access import Caller
-from racksalt.errors import BadInput, NotFound, RacksaltError, Unavailable
+from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Unavailable
 from racksalt.host_requests import ActOnHost, Ladder
 from racksalt.inventory import Inventory, Vm
+from racksalt.model import Record
 from racksalt.names import is_uuid
 from racksalt.ports import Silent
 from racksalt.rack import Rack, silent_hosts
+from racksalt.rack_pending import RackPending, find_deleted
 from racksalt.rack_requests import ActOnVm, ListVms, ShowVm
 from racksalt.settings import Settings
 
@@ -40,7 +42,7 @@ class RackVms:
         tenants = access.visible_tenants(caller, asked.tenant, settings)
         if asked.host is not None:
             access.require_operator(caller)
-        seen = self.rack.inventory(settings)
+        seen = self.rack.live_inventory(settings)
         everything = caller.operator and asked.tenant is None
         found = [vm for vm in seen.vms() if (everything or vm.record.tenant in tenants) and _matches(vm, asked)]
         listed: dict[str, Any] = {"vms": [shown(caller, vm) for vm in found]}
@@ -49,15 +51,27 @@ class RackVms:
         return listed
 
     def show(self, caller: Caller, asked: ShowVm, settings: Settings) -> dict[str, Any]:
-        """One VM."""
-        return shown(caller, find(caller, asked.name, asked.tenant, settings, self.rack.inventory(settings)))
+        """One VM; the operator is also told of its move."""
+        seen = self.rack.live_inventory(settings)
+        vm = find(caller, asked.name, asked.tenant, settings, seen)
+        move = seen.move_of(vm.record.uuid) if caller.operator else None
+        moving = {"moving": {"from": move.moves_from, "to": move.record.host}} if move else {}
+        return {**shown(caller, vm), **moving}
 
     def act(self, caller: Caller, asked: ActOnVm, settings: Settings) -> dict[str, Any]:
-        """One change, carried out by the VM's own host."""
-        vm = find(caller, asked.name, asked.tenant, settings, self.rack.inventory(settings))
+        """One change, carried out by the VM's own host; a deletion waits for a host that is away."""
+        deletes = asked.verb == "delete"
+        if deletes and (told_before := find_deleted(caller, asked, settings)):
+            return told_before
+        seen = self.rack.inventory(settings)
+        vm = find(caller, asked.name, asked.tenant, settings, seen)
         access.require_member(caller, vm.record.tenant)
+        if seen.move_of(vm.record.uuid):
+            raise moving(vm.record)
         _check_patience(caller, asked.ladder)
         host = vm.record.host
+        if not vm.host_answers and deletes:
+            return RackPending(self.rack).delete(caller, vm, asked)
         if not vm.host_answers:
             raise _host_silent(caller, host, "nothing was sent to it")
         request = ActOnHost(
@@ -65,6 +79,8 @@ class RackVms:
         )
         arguments = {"request": shape.plain(request), "test": asked.test}
         answer = self.rack.fleet.ask([host], "rack_vm.act", arguments, timeout_s=_patience(asked))[host]
+        if isinstance(answer, Silent) and deletes and not asked.test and not answer.at_work:
+            return RackPending(self.rack).delete(caller, vm, asked)
         if isinstance(answer, Silent):
             known = "it is still at it" if answer.at_work else "what it did is not known"
             raise _host_silent(caller, host, known)
@@ -72,9 +88,9 @@ class RackVms:
             answer = Unavailable("host_failed", f"host {host} answers what cannot be read", host=host)
         if isinstance(answer, RacksaltError):
             raise for_caller(caller, answer, host, asked.name)
-        if asked.verb == "delete" and not asked.test:
+        if deletes and not asked.test:
             self.rack.forget_vm(host, vm.record.uuid)
-        told = {key: value for key, value in answer.items() if caller.operator or key != "removed"}
+        told = {key: value for key, value in answer.items() if caller.operator or key not in ("removed", "left")}
         return {"vm": vm.record.title, **told, **({"test": True} if asked.test else {})}
 
 
@@ -112,7 +128,7 @@ def for_caller(caller: Caller, error: RacksaltError, host: str, name: str) -> Ra
     log.warning("host %s refused what %s asked for: %s: %s", host, caller.user, error.code, error.detail)
     if error.code == "vm_not_found":
         return NotFound("vm_not_found", f"no VM {name!r}", vm=name)
-    if error.code == "vm_protected" or (error.code == "vm_state" and "state" in error.facts):
+    if error.code in ("vm_protected", "vm_moving") or (error.code == "vm_state" and "state" in error.facts):
         return error
     return Unavailable("host_failed", "the VM's host could not do it; the operator can see why")
 
@@ -122,6 +138,13 @@ def _check_patience(caller: Caller, ladder: Ladder) -> None:
     asked = ladder.acpi_s + ladder.ctrl_alt_del_s + ladder.agent_s
     if not caller.operator and asked > _LONGEST_LADDER_S:
         raise BadInput(f"ladder: found {asked:.0f} s in all, allowed: at most {_LONGEST_LADDER_S} s")
+
+
+def moving(record: Record) -> Conflict:
+    """The refusal of whatever would change a VM that is being moved."""
+    return Conflict(
+        "vm_moving", f"{record.title} is being moved to another host; try again in a while", vm=record.title
+    )
 
 
 def _host_silent(caller: Caller, host: str, known: str) -> Unavailable:

@@ -15,8 +15,12 @@ from racksalt.shape import parse
 NAMESPACE = "urn:racksalt:vm:1"
 PREFIX = "racksalt"
 
-_TEXTS = ("rack", "uuid", "tenant", "name", "host", "flavor", "image", "anti_affinity", "request_id", "signature")
+_TEXTS = (
+    *("rack", "uuid", "tenant", "name", "host", "flavor", "image"),
+    *("affinity", "anti_affinity", "spread", "request_id", "signature", "wanted"),
+)
 _NUMBERS = ("created_at", "vcpus", "memory_mib", "disk_gib", "generation")
+_SWITCHES = ("numa", "huge_pages")
 
 ElementTree.register_namespace(PREFIX, NAMESPACE)
 
@@ -29,8 +33,13 @@ def to_element(record: Record) -> ElementTree.Element:
         if value is not None:
             element.set(key, str(value))
     element.set("protected", "yes" if record.protected else "no")
+    for key in _SWITCHES:
+        if getattr(record, key):
+            element.set(key, "yes")
     for nic in record.nics:
         ElementTree.SubElement(element, _tag("nic"), {"network": nic.network, "mac": nic.mac, "address": nic.address})
+    for key, label in record.labels.items():
+        ElementTree.SubElement(element, _tag("label"), {"key": key, "value": label})
     for tag in record.tags:
         ElementTree.SubElement(element, _tag("tag")).text = tag
     if record.note:
@@ -63,9 +72,10 @@ def from_element(element: ElementTree.Element) -> Record:
     if not re.fullmatch(SIGNATURE, data.get("signature", "")):
         data.pop("signature", None)
     data |= {key: int(element.get(key) or "0") for key in _NUMBERS if element.get(key) is not None}
-    data["protected"] = element.get("protected") == "yes"
+    data |= {key: element.get(key) == "yes" for key in ("protected", *_SWITCHES)}
     data["nics"] = [dict(nic.attrib) for nic in element.findall(_tag("nic"))]
     data["tags"] = [tag.text or "" for tag in element.findall(_tag("tag"))]
+    data["labels"] = {label.get("key", ""): label.get("value", "") for label in element.findall(_tag("label"))}
     note = element.find(_tag("note"))
     data["note"] = (note.text or "") if note is not None else ""
     return parse(Record, data)

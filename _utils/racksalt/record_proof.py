@@ -33,7 +33,10 @@ class Ring:
 
 
 def signed_bytes(record: Record) -> bytes:
-    """The part of a record that is signed, as canonical JSON: sorted keys, no spaces, ASCII."""
+    """The part of a record that is signed, as canonical JSON: sorted keys, no spaces, ASCII.
+
+    What records did not have from the beginning is only there where it is set: what was signed before stays valid.
+    """
     fields = {
         "kind": _KIND,
         "rack": record.rack,
@@ -52,6 +55,14 @@ def signed_bytes(record: Record) -> bytes:
         "generation": record.generation,
         "request_id": record.request_id,
     }
+    later = {
+        "labels": dict(record.labels),
+        "affinity": record.affinity,
+        "spread": record.spread,
+        "numa": record.numa,
+        "huge_pages": record.huge_pages,
+    }
+    fields |= {key: value for key, value in later.items() if value}
     return _canonical(fields).encode("ascii")
 
 

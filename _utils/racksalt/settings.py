@@ -10,13 +10,27 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 from racksalt.errors import BadInput
-from racksalt.model import Flavor, HostConfig, Image, Network, Profile, Quota, RoomPolicy, Tenant, User
-from racksalt.names import DottedName, Name, ShellUser, UserName
+from racksalt.model import (
+    ADOPTED,
+    CpuModel,
+    Flavor,
+    HostConfig,
+    Image,
+    Migrations,
+    Network,
+    Profile,
+    Quota,
+    RoomPolicy,
+    Tenant,
+    User,
+)
+from racksalt.names import DottedName, Name, ShellUser, UserName, Uuid
+from racksalt.pending import Deletion, Forgotten, PendingFile
 from racksalt.ports import RackFiles, SourceFile, SourceFolder
-from racksalt.shape import Path, Problem, read, shown
+from racksalt.shape import Path, Problem, Range, read, shown
 
 T = TypeVar("T")
 
@@ -31,6 +45,9 @@ class RackFile:
     rack: Name
     writer: Name
     hosts: Mapping[Name, HostConfig] = field(default_factory=dict)
+    migrations: Migrations = field(default_factory=Migrations)
+    survive: Annotated[int, Range(0, 1)] = 0
+    cpu: CpuModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +107,14 @@ class Settings:
     images: Mapping[str, Image]
     networks: Mapping[str, Network]
     profiles: Mapping[str, Profile]
+    #: What waits for hosts that are away, by UUID, and hosts that were given up; written by runners.
+    deletions: Mapping[Uuid, Deletion] = field(default_factory=dict)
+    forgotten: Mapping[str, Forgotten] = field(default_factory=dict)
+    migrations: Migrations = field(default_factory=Migrations)
+    #: So many hosts may be lost, and every VM still has a place.
+    survive: int = 0
+    #: The CPU of guests; where there is none, each gets what its host has.
+    cpu: CpuModel | None = None
 
 
 #: Each file, its shape, and the place of its defaults with what they are defaults of.
@@ -101,6 +126,7 @@ FILES: dict[str, tuple[type, str | None]] = {
     "images.yaml": (ImageFile, None),
     "networks.yaml": (NetworkFile, None),
     "profiles.yaml": (ProfileFile, None),
+    "pending.yaml": (PendingFile, None),
 }
 
 
@@ -203,10 +229,25 @@ def _refuse(mistakes: list[dict[str, Any]]) -> None:
 def _contradictions(settings: Settings) -> dict[str, list[Problem]]:
     """What each file says that another one, or the file itself, does not bear out."""
     return {
+        "hosts.yaml": list(_host_problems(settings)),
         "users.yaml": list(_user_problems(settings)),
         "profiles.yaml": list(_profile_problems(settings)),
         "networks.yaml": list(_network_problems(settings)),
+        **{f"{kind}.yaml": list(_adopted_problems(settings, kind)) for kind in ("flavors", "images")},
     }
+
+
+def _adopted_problems(settings: Settings, kind: str) -> Iterator[Problem]:
+    """What the records of adopted VMs say is no flavor, and no image."""
+    if ADOPTED in getattr(settings, kind):
+        yield Problem((kind, ADOPTED), repr(ADOPTED), "another name: adopted VMs have this one")
+
+
+def _host_problems(settings: Settings) -> Iterator[Problem]:
+    for host in settings.hosts.values():
+        for number, tenant in enumerate(host.tenants):
+            if tenant not in settings.tenants:
+                yield Problem(("hosts", host.name, "tenants", number), repr(tenant), _names(settings.tenants))
 
 
 def _user_problems(settings: Settings) -> Iterator[Problem]:

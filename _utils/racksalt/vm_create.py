@@ -26,10 +26,10 @@ from racksalt.ports import Answer, Silent
 from racksalt.quota import Usage
 from racksalt.rack import READ_TIMEOUT_S, Rack
 from racksalt.rack_claims import RackClaims
-from racksalt.rack_requests import CreateVm, FindHosts
+from racksalt.rack_requests import CreateVm
 from racksalt.rack_vms import shown
 from racksalt.settings import Settings
-from racksalt.vm_order import Order, known, labels_of, resolve
+from racksalt.vm_order import Order, resolve
 
 log = logging.getLogger(__name__)
 
@@ -58,35 +58,6 @@ class VmCreate:
         recent = self.rack.recent_inventory(settings)
         held = self._claim_on(caller, order, settings, recent) if recent else None
         return self._make(caller, order, settings, held or self._first_claim(caller, order, settings))
-
-    def why_not(self, caller: Caller, asked: CreateVm, settings: Settings) -> dict[str, Any]:
-        """Every host and every rule with numbers; a tenant learns counts by rule only."""
-        order = resolve(caller, asked, settings, changes=False)
-        loads = self.rack.inventory(settings).loads()
-        explained = placement.explain(order.wish, loads)
-        told: dict[str, Any] = {
-            "fits": any(placement.fits(order.wish, load) for load in loads),
-            "refused_by_rule": placement.count_by_rule(explained),
-        }
-        if caller.operator:
-            told["hosts"] = {name: shape.plain(rules) for name, rules in explained.items()}
-        return told
-
-    def find_hosts(self, asked: FindHosts, settings: Settings) -> dict[str, Any]:
-        """The hosts that could take a flavor, the first choice first; operators only."""
-        flavor = known("flavor", asked.flavor, settings.flavors)
-        labels = labels_of(flavor, asked.labels)
-        wish = Wish(asked.tenant or "", flavor.room, labels, asked.anti_affinity)
-        loads = self.rack.inventory(settings).loads()
-        explained = placement.explain(wish, loads)
-        return {
-            "hosts": [load.config.name for load in placement.candidates(wish, loads)],
-            "refused": {
-                name: [shape.plain(verdict) for verdict in rules if not verdict.ok]
-                for name, rules in explained.items()
-                if not all(verdict.ok for verdict in rules)
-            },
-        }
 
     def _plan(self, caller: Caller, order: Order, settings: Settings) -> dict[str, Any]:
         seen = self.rack.inventory(settings)
@@ -148,13 +119,15 @@ class VmCreate:
         A request that came before is the same create: its VM, or its claim while nobody knows yet.
         """
         claims = RackClaims(self.rack)
+        # All reports are counted before the lock is taken: under it, only claims are added.
+        seen = seen.with_claims(())
         with self.rack.claims.locked():
             held = self.rack.claims.certain()
             if before:
                 held = self._without(caller, before, held)
             held = self._on_hosts(held, settings)
             now_seen = seen.with_claims(held)
-            same = next((claim for claim in held if _is_same(order, claim.record) and claim.settled_at is None), None)
+            same = next((claim for claim in held if _is_open(claim) and _is_same(order, claim.record)), None)
             joined = _joinable(same) if same else None
             made = _same_request(order, now_seen)
             if made:
@@ -172,11 +145,11 @@ class VmCreate:
         return [claim for claim in held if claim != before]
 
     def _on_hosts(self, held: Sequence[Claim], settings: Settings) -> list[Claim]:
-        """The claims on hosts of the rack's files; one on a host that was taken out holds nothing."""
-        for claim in held:
-            if claim.record.host not in settings.hosts:
-                self.rack.claims.remove(claim.record.uuid)
-        return [claim for claim in held if claim.record.host in settings.hosts]
+        """The claims on hosts of the rack's files; one of a create on a host that was taken out holds nothing."""
+        gone = [claim for claim in held if claim.record.host not in settings.hosts and claim.moves_from is None]
+        for claim in gone:
+            self.rack.claims.remove(claim.record.uuid)
+        return [claim for claim in held if claim not in gone]
 
     def _decide(
         self, caller: Caller, order: Order, settings: Settings, seen: Inventory, refused: Mapping[str, RacksaltError]
@@ -185,15 +158,18 @@ class VmCreate:
         if seen.holder(order.tenant, order.name):
             title = f"{order.tenant}/{order.name}"
             raise Conflict("name_in_use", f"there is a VM {title} already; choose another name", vm=title)
+        if seen.unread:
+            raise _incomplete(caller, seen.unread)
         room = order.room
         asked = Usage(1, room.vcpus, room.memory_mib, room.disk_gib)
         quota.check(settings.tenants[order.tenant], seen.usage(order.tenant), asked)
         uuid = new_uuid()
         nic = ip_plan.plan_nic(order.network, uuid, mac=order.asked.mac, taken=seen.taken())
         loads = seen.loads()
-        load = placement.best(order.wish, (load for load in loads if load.config.name not in refused))
+        wish = placement.among(order.wish, loads, seen.survival())
+        load = placement.best(wish, (load for load in loads if load.config.name not in refused))
         if load is None:
-            raise _failed(caller, refused) if refused else _no_host(caller, order.wish, loads)
+            raise _failed(caller, refused) if refused else _no_host(caller, wish, loads)
         return self._record(order, settings, load, uuid, nic), load
 
     def _record(self, order: Order, settings: Settings, load: HostLoad, uuid: str, nic: Nic) -> Record:
@@ -216,6 +192,12 @@ class VmCreate:
             note=asked.note,
             protected=asked.protected,
             request_id=asked.request_id,
+            labels=order.labels,
+            affinity=asked.affinity,
+            spread=asked.spread,
+            numa=flavor.numa,
+            huge_pages=flavor.huge_pages,
+            wanted="running" if asked.start else "stopped",
         )
 
     def _is_made(self, claim: Claim, *, started: bool) -> bool:
@@ -245,6 +227,7 @@ class VmCreate:
             claim.deadline,
             sealed,
             order.asked.start,
+            settings.cpu,
         )
         arguments = {"request": shape.plain(request)}
         try:
@@ -260,6 +243,11 @@ class VmCreate:
         return self.rack.fleet.seal(record.host, text, context=seal_context(record.host, record.uuid))
 
 
+def _is_open(claim: Claim) -> bool:
+    """Whether a create holds it that nobody has confirmed; a move's is of a VM that is there."""
+    return claim.settled_at is None and claim.moves_from is None
+
+
 def _is_same(order: Order, record: Record) -> bool:
     """Whether the same request asked for this; one request id is for one VM, and for one form of it."""
     asked, wanted = order.asked, order.asked.request_id
@@ -270,7 +258,9 @@ def _is_same(order: Order, record: Record) -> bool:
         "flavor": (order.flavor.name, record.flavor),
         "image": (order.image.name, record.image),
         "network": ([order.network.name], [nic.network for nic in record.nics]),
+        "affinity": (asked.affinity or record.affinity, record.affinity),
         "anti_affinity": (asked.anti_affinity or record.anti_affinity, record.anti_affinity),
+        "spread": (asked.spread or record.spread, record.spread),
         "mac": (asked.mac or record.nics[0].mac, record.nics[0].mac),
         "host": (asked.host or record.host, record.host),
     }
@@ -337,6 +327,18 @@ def _unconfirmed(caller: Caller, claim: Claim) -> Unavailable:
         "host_silent",
         f"{claim.record.title}: {where} did not confirm it; its name and place stay held until it is looked up",
         vm=claim.record.title,
+    )
+
+
+def _incomplete(caller: Caller, hosts: Sequence[str]) -> Unavailable:
+    """What a host holds that nobody has read may be this very name, or this address."""
+    if not caller.operator:
+        return Unavailable("inventory_incomplete", "the rack does not know all that is in use; try again later")
+    return Unavailable(
+        "inventory_incomplete",
+        f"nobody knows what {', '.join(hosts)} holds: it was never read here, and is in no snapshot; bring it up, or "
+        "give it up with rack_host.forget",
+        hosts=list(hosts),
     )
 
 

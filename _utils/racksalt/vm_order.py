@@ -8,7 +8,7 @@ from typing import Any
 from racksalt import access, shape
 from racksalt.access import Caller
 from racksalt.errors import BadInput
-from racksalt.model import Flavor, Image, Labels, Network, Room
+from racksalt.model import CpuModel, Flavor, Image, Labels, Network, Room
 from racksalt.names import is_uuid
 from racksalt.placement import Wish
 from racksalt.rack_requests import CreateVm
@@ -28,6 +28,8 @@ class Order:
     labels: Labels
     user_data: str | None
     asked: CreateVm
+    tenant_labels: Labels
+    cpu: CpuModel | None
 
     @property
     def room(self) -> Room:
@@ -35,7 +37,20 @@ class Order:
 
     @property
     def wish(self) -> Wish:
-        return Wish(self.tenant, self.room, self.labels, self.asked.anti_affinity, self.asked.host)
+        asked, flavor = self.asked, self.flavor
+        return Wish(
+            self.tenant,
+            self.room,
+            self.labels,
+            asked.anti_affinity,
+            asked.host,
+            asked.affinity,
+            asked.spread,
+            self.tenant_labels,
+            self.cpu,
+            flavor.numa,
+            flavor.huge_pages,
+        )
 
 
 def resolve(caller: Caller, asked: CreateVm, settings: Settings, *, changes: bool) -> Order:
@@ -58,7 +73,8 @@ def resolve(caller: Caller, asked: CreateVm, settings: Settings, *, changes: boo
         )
     network = network_of(settings, asked.network or (profile.network if profile else None))
     user_data = asked.user_data or (profile.user_data if profile and profile.user_data else None)
-    return Order(tenant, name, flavor, image, network, labels_of(flavor, asked.labels), user_data, asked)
+    labels, kept_to = labels_of(flavor, asked.labels), settings.tenants[tenant].labels
+    return Order(tenant, name, flavor, image, network, labels, user_data, asked, kept_to, settings.cpu)
 
 
 def labels_of(flavor: Flavor, asked: Labels) -> Labels:

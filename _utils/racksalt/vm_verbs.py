@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
 from racksalt.errors import Conflict, NotFound, Refused
 from racksalt.host_requests import ActOnHost
-from racksalt.model import Domain, Record, State
+from racksalt.model import Domain, Record, State, Wanted
 
 Step = Literal["resume", "pause", "start", "stop", "save memory", "discard saved memory", "delete", "write record"]
 
 #: States in which nothing of the VM runs.
 DOWN: tuple[State, ...] = ("stopped", "suspended", "crashed")
+
+#: The verbs after which a VM should run after a boot of its host, or should not.
+WANTED: Mapping[str, Wanted] = {"start": "running", "restart": "running", "stop": "stopped", "suspend": "stopped"}
 
 
 def plan(request: ActOnHost, domain: Domain) -> tuple[Step, ...]:

@@ -15,7 +15,7 @@ from .progress import Progress
 
 PYTHON = "/usr/bin/python3"
 SALT = "salt>=3008.3,<3009"
-_WITHOUT_PROJECT = ("cherrypy", "libpass", "bcrypt", "ruamel.yaml")
+_WITHOUT_PROJECT = ("cherrypy", "libpass", "bcrypt", "ruamel.yaml", "numpy")
 _BUILD_TOOLS = ("setuptools>=77", "wheel")
 
 

@@ -3,6 +3,7 @@
 
 include:
   - hypervisor.code
+  - hypervisor.libvirt
 
 hypervisor packages:
   pkg.installed:
@@ -17,13 +18,6 @@ hypervisor packages:
         - qemu-system-x86
         - qemu-utils
         - xorriso
-
-hypervisor libvirtd:
-  service.running:
-    - name: libvirtd
-    - enable: true
-    - require:
-        - pkg: hypervisor packages
 
 hypervisor image store:
   file.directory:
@@ -55,7 +49,7 @@ network {{ name }}:
     - name: {{ name }}
     - spec: {{ spec | json }}
     - require:
-        - service: hypervisor libvirtd
+        - cmd: hypervisor libvirt over TLS
 {%- endfor %}
 
 {#- Guests get to no network that this host is in itself; the rack's own are closed by the names of their bridges. #}
@@ -78,6 +72,19 @@ hypervisor guest firewall at boot:
     - name: racksalt-guests
     - require:
         - file: hypervisor guest firewall unit
+
+# libvirt's autostart stays off: which VMs start at a boot is the writer's word first.
+hypervisor boot unit:
+  file.managed:
+    - name: /etc/systemd/system/racksalt-boot.service
+    - source: salt://hypervisor/files/racksalt-boot.service
+    - mode: '0644'
+
+hypervisor boot unit at boot:
+  service.enabled:
+    - name: racksalt-boot
+    - require:
+        - file: hypervisor boot unit
 
 {%- for image in rack.get("images", []) %}
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import audit, burst, claim, create, demo, placement, signing
+from tests.bench import audit, balance, burst, claim, create, demo, drain, inventory, migration, placement, signing
 from tests.bench.figures import Figure, show
 
 RESULTS = Path("bench-results.json")
@@ -17,9 +17,14 @@ RESULTS = Path("bench-results.json")
 BENCHES: dict[str, Callable[[], list[Figure]]] = {
     "audit": audit.measure,
     "M1": placement.measure,
+    "M2": balance.measure,
     "M3": create.measure,
+    "M4": migration.measure,
+    "M5": drain.measure,
     "BURST": burst.measure,
     "CLAIM": claim.measure,
+    "M8": inventory.rebuilt,
+    "M9": inventory.seen_after,
     "M13": demo.measure,
     "SIGN": signing.measure,
 }

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import libvirt
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from racksalt import domain_xml, record
-from racksalt.adapters import libvirt_host
+from racksalt import domain_xml, record, record_proof
+from racksalt.adapters import libvirt_definitions, libvirt_hardware, libvirt_host
 from racksalt.adapters.lease_files import LeaseFiles
 from racksalt.adapters.libvirt_host import LibvirtHost
 from racksalt.domain_xml import DiskFile, DomainPlan
 from racksalt.errors import Conflict, NotFound, RacksaltError, Refused, Unavailable
+from racksalt.holdings import Card, Definition, Hardware
 from racksalt.host_requests import ActOnHost, CreateOnHost
 from racksalt.host_vms import HostVms
-from racksalt.model import Domain, KernelImage, Network, Nic, Overcommit, Record, RoomPolicy
+from racksalt.model import Domain, KernelImage, Network, Nic, NumaCell, Overcommit, Record, RoomPolicy
 from racksalt.ports import Hypervisor
+from tests.fake_moves import FakeMoves
 from tests.fakes import FakeClock, FakeHypervisor, FakeKey, FakeVolumes, no_lock
 from tests.unit.allowed import values
 from tests.unit.test_record import RECORD
@@ -47,6 +50,8 @@ def hypervisor(
     # The test driver keeps neither NVRAM nor checkpoints, and knows no flag to remove them.
     flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     monkeypatch.setattr(libvirt_host, "_UNDEFINE", flags)
+    # The test driver's host has less memory than its cells have in huge pages.
+    monkeypatch.setattr(libvirt_hardware, "cells_of", lambda _connection: ())
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     connection = libvirt.open("test:///default")
     yield LibvirtHost(connection, disk_gib=100, leases=LeaseFiles(tmp_path, tmp_path))
@@ -67,6 +72,13 @@ def test_a_defined_domain_is_reported_stopped_with_its_sizes_and_record(hypervis
     hypervisor.define(definition())
     assert shown(hypervisor) == Domain(UUID, "acme.web1", "stopped", 1, 128, 1, RECORD)
     assert hypervisor.state(UUID) == "stopped"
+
+
+def test_single_domains_are_shown_as_the_whole_report_shows_them(hypervisor: Hypervisor) -> None:
+    hypervisor.define(definition())
+    assert hypervisor.domains([UUID, UNKNOWN]) == (shown(hypervisor),)
+    hypervisor.start(UUID)
+    assert hypervisor.domains([UUID]) == (shown(hypervisor),) and hypervisor.domains([UNKNOWN]) == ()
 
 
 def test_a_domain_goes_through_its_states(hypervisor: Hypervisor) -> None:
@@ -122,6 +134,7 @@ BY_UUID: list[tuple[str, Callable[[Hypervisor], object]]] = [
     ("undefine", lambda h: h.undefine(UNKNOWN)),
     ("press_power", lambda h: h.press_power(UNKNOWN)),
     ("press_ctrl_alt_del", lambda h: h.press_ctrl_alt_del(UNKNOWN)),
+    ("is_moving", lambda h: h.is_moving(UNKNOWN)),
     ("write_record", lambda h: h.write_record(UNKNOWN, record.to_xml(RECORD))),
 ]
 
@@ -220,6 +233,12 @@ def test_the_hosts_own_size_is_reported(hypervisor: Hypervisor) -> None:
     assert total.vcpus > 0 and total.memory_mib > 0 and total.disk_gib == 100
 
 
+def test_the_hosts_numa_cells_are_reported_with_their_huge_pages() -> None:
+    with libvirt_host.connected(disk_gib=7, uri="test:///default") as host:
+        report = host.report()
+    assert report.numa == (NumaCell(8, 2048), NumaCell(8, 4096, 4096)) and report.cpu is None
+
+
 def test_a_vm_lives_its_whole_life(hypervisor: Hypervisor) -> None:
     clock = FakeClock()
     vms = HostVms("h1", hypervisor, FakeVolumes(), no_lock, clock, FakeKey("h1"))
@@ -248,6 +267,24 @@ def test_a_vm_lives_its_whole_life(hypervisor: Hypervisor) -> None:
         act("start")
 
 
+def test_a_domain_moves_nowhere_by_itself(hypervisor: FakeHypervisor | LibvirtHost) -> None:
+    """libvirt's test driver starts nothing paused, and moves nothing: that is tried on a rack."""
+    hypervisor.define(definition())
+    moves = FakeMoves("h1", hypervisor) if isinstance(hypervisor, FakeHypervisor) else hypervisor.moves
+    hypervisor.start(UUID)
+    assert not hypervisor.is_moving(UUID) and not shown(hypervisor).incoming and moves.snapshots(UUID) == []
+    moves.abort_move(UUID)
+    assert hypervisor.state(UUID) == "running"
+
+
+def test_one_whose_definition_was_taken_away_while_it_runs_is_not_incoming(hypervisor: Hypervisor) -> None:
+    hypervisor.define(definition())
+    hypervisor.start(UUID)
+    hypervisor.undefine(UUID)
+    assert not shown(hypervisor).incoming
+    hypervisor.destroy(UUID)
+
+
 def test_foreign_domains_are_reported_without_a_record_and_with_what_they_take() -> None:
     with libvirt_host.connected(disk_gib=7, uri="test:///default") as host:
         (found,) = host.report().domains
@@ -267,3 +304,63 @@ def test_what_libvirts_schema_does_not_know_is_refused(hypervisor: Hypervisor) -
         with pytest.raises(Refused):
             hypervisor.define(definition().replace("<devices>", "<devices><spoon/>"))
     assert UUID not in {domain.uuid for domain in hypervisor.report().domains}
+
+
+def test_a_definition_is_told_as_it_is_and_as_it_runs(hypervisor: Hypervisor) -> None:
+    def told() -> Definition:
+        (found,) = [one for one in hypervisor.definitions() if one.uuid == UUID]
+        return found
+
+    hypervisor.define(definition())
+    expected = Hardware(1, 128, tuple(Card(nic.mac, nic.network) for nic in RECORD.nics), ("/volumes/disk.qcow2",))
+    assert told() == Definition(UUID, expected, None, record_proof.digest(RECORD))
+    hypervisor.start(UUID)
+    assert told().next == expected and told().now == expected
+    hypervisor.undefine(UUID)
+    assert not told().persistent
+    hypervisor.destroy(UUID)
+
+
+def test_a_definition_can_be_put_back_as_it_was(hypervisor: Hypervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The test driver has neither NVRAM nor TPMs to keep.
+    monkeypatch.setattr(libvirt_definitions, "KEEP", 0)
+    hypervisor.define(definition())
+    text = hypervisor.definition(UUID)
+    assert hypervisor.set_aside(UUID) == text
+    assert UUID not in {domain.uuid for domain in hypervisor.report().domains}
+    hypervisor.define(text)
+    assert shown(hypervisor).record == RECORD
+
+
+def test_saved_memory_keeps_a_definition_where_it_is(hypervisor: Hypervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libvirt_definitions, "KEEP", 0)
+    hypervisor.define(definition())
+    hypervisor.start(UUID)
+    hypervisor.save(UUID)
+    with pytest.raises(Conflict):
+        hypervisor.set_aside(UUID)
+    assert shown(hypervisor).state == "suspended"
+    hypervisor.discard_save(UUID)
+
+
+def test_reserved_addresses_are_told_until_they_are_released(hypervisor: Hypervisor) -> None:
+    assert hypervisor.reserved() == ()
+    hypervisor.reserve_address(CARD)
+    assert hypervisor.reserved() == (CARD,)
+    hypervisor.release_address(CARD)
+    assert hypervisor.reserved() == ()
+
+
+def test_a_domain_without_a_record_gets_one_and_is_otherwise_as_it_was(hypervisor: Hypervisor) -> None:
+    root = ElementTree.fromstring(definition())
+    root.remove(root.find("metadata"))  # type: ignore[arg-type]  # it is there
+    hypervisor.define(ElementTree.tostring(root, encoding="unicode"))
+    hypervisor.start(UUID)
+    before = ElementTree.fromstring(hypervisor.definition(UUID))
+    hypervisor.write_record(UUID, record.to_xml(RECORD))
+    after = ElementTree.fromstring(hypervisor.definition(UUID))
+    after.remove(after.find("metadata"))  # type: ignore[arg-type]
+    assert ElementTree.canonicalize(ElementTree.tostring(after), strip_text=True) == ElementTree.canonicalize(
+        ElementTree.tostring(before), strip_text=True
+    )
+    assert shown(hypervisor).record == RECORD and shown(hypervisor).state == "running"

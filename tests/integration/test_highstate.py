@@ -37,9 +37,12 @@ def test_what_is_gone_is_all_that_a_dry_run_shows(rack: RealRack, words: list[st
 
 
 def test_the_rack_files_reach_hosts_as_slices_only(rack: RealRack) -> None:
-    """A host gets its networks and images by pillar: no user, no tenant, no quota, no other host."""
+    """A host gets its networks, images and certificates by pillar: no user, no tenant, no quota, no other host."""
     for name in ("h1", "h2", "h3"):
         pillar = rack.run("pillar.show_pillar", name).data["racksalt"]
+        migration = pillar.pop("migration")
+        assert (migration["address"], migration["shared_volumes"]) == (name, False)
+        assert set(migration["tls"]) == {"libvirt", "qemu"}
         assert set(pillar) == {"rack", "roles", "networks", "images"} and pillar["roles"] == ["hypervisor"]
         assert not [word for word in ("alice", "acme", "quota", "h1", "h2", "h3") if word in str(pillar)], pillar
     assert set(rack.run("pillar.show_pillar", "master").data["racksalt"]) == {"rack", "roles"}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from hypothesis import strategies as st
 
-from racksalt import names, rack_requests
+from racksalt import model, names, rack_requests
 from racksalt.shape import Items, Range
 
 #: What people write where text is free: markup, quotes, templates, other alphabets.
@@ -34,6 +34,10 @@ _FREE = {
     names.Tag: _joined("_.:=-"),
     names.LabelKey: _joined("_./-"),
     names.LabelValue: _joined("_.-Z"),
+    names.CpuName: _joined("_.+-"),
+    names.CpuNames: st.lists(_joined("_.+-"), max_size=3).map(" ".join),
+    model.MasterId: _joined("._-"),
+    rack_requests.SavedPath: _joined("/. -").map(lambda path: f"/{path}"),
     names.Sha256: _HEX.map(lambda number: f"{number:064x}"),
     names.Signature: st.builds("{}:{:064x}".format, st.integers(1, 999999), _HEX),
     names.Sealed: _HEX.map(lambda number: ".".join([f"{number:064x}=="] * 3)),

@@ -123,6 +123,12 @@ def test_a_claim_settled_after_the_report_began_is_a_vm() -> None:
     assert seen.records() == [vm()] and seen.loads()[0].used == Room(1, 192, 1)
 
 
+def test_the_state_of_a_vm_that_moved_is_not_known_while_its_new_host_is_silent() -> None:
+    moved = replace(claim(vm(), READ_AT), moves_from="h2", was="running")
+    assert [one.state for one in rack(view("h1"), claims=(moved,)).vms()] == ["running"]
+    assert [one.state for one in rack(view("h1", answers=False), claims=(moved,)).vms()] == ["unknown"]
+
+
 def test_a_claim_settled_before_the_report_began_is_over() -> None:
     seen = rack(view("h1"), claims=(claim(vm(), READ_AT - 0.001),))
     assert seen.vms() == [] and seen.records() == [] and seen.loads()[0].used == Room()

@@ -68,7 +68,8 @@ def test_the_value_has_every_host_and_domain_once() -> None:
     value = inventory_json.value(_seen(sorted(HOSTS), HOSTS, 1.0, "running"))
     assert json.loads(inventory_json.canonical(value)) == value
     assert [len(value[part]) for part in ("hosts", "vms", "unknown", "foreign")] == [3, 6, 3, 3]
-    assert value["hosts"][0] == {"name": "h1", "total": {"vcpus": 8, "memory_mib": 4096, "disk_gib": 100}}
+    assert value["hosts"][0]["name"] == value["hosts"][0]["config"]["name"] == "h1"
+    assert value["hosts"][0]["total"] == {"vcpus": 8, "memory_mib": 4096, "disk_gib": 100}
     assert value["vms"][0]["uuid"] == UUID.format(10) and value["foreign"][0]["name"] == "by-hand"
 
 

@@ -64,3 +64,13 @@ def test_a_lease_is_released_where_the_tool_that_tells_the_server_is_missing(
     leases.reserve(NIC)
     leases.release(NIC, "rs-nat")
     assert list((tmp_path / "leases/nat").iterdir()) == []
+
+
+def test_every_lease_is_told_and_what_is_none_is_left_out(tmp_path: Path) -> None:
+    leases = LeaseFiles(tmp_path / "leases", tmp_path / "pids")
+    leases.reserve(NIC)
+    folder = tmp_path / "leases/nat"
+    (folder / "52:54:0a:50:00:11").write_text("52:54:0a:50:00:12,10.80.0.17")
+    (folder / ".half").write_bytes(b"\xff")
+    (folder / "note").write_text("nothing")
+    assert list(leases.all()) == [NIC]

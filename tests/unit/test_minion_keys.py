@@ -125,3 +125,24 @@ def test_only_rsa_keys_of_salts_are_taken(pki: Path, tmp_path: Path) -> None:
         assert told.value.code == "host_key"
     with pytest.raises(Unavailable):
         OwnKey(str(tmp_path / "none")).require()
+
+
+def test_a_host_seals_for_another_one_whose_key_the_master_tells(pki: Path, accepted: AcceptedKeys) -> None:
+    sealed = own(pki, "h1").seal_with(accepted.public_key("h2"), "seed", context=CONTEXT)
+    assert own(pki, "h2").unseal(sealed, context=CONTEXT) == "seed"
+    for host, context in (("h1", CONTEXT), ("h2", "VM 2 on h1")):
+        with pytest.raises(Refused):
+            own(pki, host).unseal(sealed, context=context)
+
+
+def test_a_key_that_is_not_accepted_is_not_told(accepted: AcceptedKeys) -> None:
+    with pytest.raises(Unavailable) as told:
+        accepted.public_key("h3")
+    assert told.value.code == "host_key"
+
+
+@pytest.mark.parametrize("key", ["", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"])
+def test_nothing_is_sealed_with_what_is_no_key(pki: Path, key: str) -> None:
+    with pytest.raises(Unavailable) as told:
+        own(pki, "h1").seal_with(key, "seed", context=CONTEXT)
+    assert told.value.code == "host_key"

@@ -78,6 +78,11 @@ RIGHT: dict[type, dict[str, Any]] = {
     rack_requests.NamedHost: {"name": "h1"},
     rack_requests.SwitchHost: {"name": "h1"},
     rack_requests.FindHosts: {"flavor": "m1.tiny"},
+    rack_requests.MigrateVm: {"name": "web1"},
+    rack_requests.DrainHost: {"name": "h1"},
+    rack_requests.UpdateHosts: {},
+    rack_requests.AdoptVm: {},
+    rack_requests.Drift: {},
     rack_requests.OneTenant: {"name": "acme"},
     rack_requests.CreateTenant: {"name": "acme"},
     rack_requests.SetQuota: {"name": "acme"},
@@ -139,7 +144,9 @@ def put(data: Any, path: Path, value: str) -> Any:
 
 
 def is_name(kind: Any) -> bool:
-    """Told by one pattern, or an address; anything else is free text."""
+    """Told by one pattern, or an address; anything else is free text. A path is one too: for operators, read only."""
+    if kind is rack_requests.SavedPath:
+        return False
     return isinstance(get_args(kind)[1], Matches) or kind in (names.Mac, names.Ipv4, names.Subnet)
 
 

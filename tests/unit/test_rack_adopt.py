@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Refused, Unavailable
+from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Unavailable
 from racksalt.model import Domain, Nic, Record
 from racksalt.rack_adopt import RackAdopt
-from racksalt.rack_hosts import RackHosts
+from racksalt.rack_hosts import RackHosts, overview
 from racksalt.rack_requests import ActOnVm, AdoptVm, ListVms, NamedHost
 from racksalt.rack_vms import RackVms
 from racksalt.record import to_xml
@@ -68,7 +68,7 @@ def test_an_unsigned_vm_is_named_takes_room_and_counts_for_nothing_else() -> Non
     uuid = stripped(rack)
     hosts, settings = RackHosts(rack.rack), rack.rack.settings()
     unsigned = [{"host": "h1", "uuid": uuid, "vm": "acme/web1"}]
-    assert names(rack) == [] and hosts.status(settings)["unsigned"] == unsigned
+    assert names(rack) == [] and overview(rack.rack.inventory(settings), settings)["unsigned"] == unsigned
     shown = hosts.show(NamedHost("h1"), settings)
     assert shown["unsigned"] == unsigned and shown["foreign"] == [] and shown["vms"] == []
     assert shown["used"]["vcpus"] == 1
@@ -172,7 +172,7 @@ def test_what_the_operator_takes_it_for_has_to_be_true() -> None:
         ({"uuid": "2b5f2f40-4a4e-4b0e-9d2c-0b8f9f1d2c3e", "all": True}, BadInput, "bad_input"),
         ({"uuid": "2b5f2f40-4a4e-4b0e-9d2c-0b8f9f1d2c3e"}, NotFound, "vm_not_found"),
         ({"uuid": "2b5f2f40-4a4e-4b0e-9d2c-0b8f9f1d2c3e", "host": "h9"}, NotFound, "host_unknown"),
-        ({"uuid": "1b5f2f40-4a4e-4b0e-9d2c-0b8f9f1d2c3e"}, Refused, "adopt_needs_record"),
+        ({"uuid": "1b5f2f40-4a4e-4b0e-9d2c-0b8f9f1d2c3e"}, BadInput, "adopt_needs_name"),
     ],
     ids=str,
 )

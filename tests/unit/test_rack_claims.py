@@ -11,7 +11,7 @@ from racksalt.errors import Conflict, RacksaltError, Refused, Unavailable
 from racksalt.model import Claim, Record
 from racksalt.names import new_uuid
 from racksalt.rack_claims import RackClaims
-from racksalt.rack_hosts import RackHosts
+from racksalt.rack_hosts import overview
 from racksalt.rack_requests import ShowVm
 from racksalt.rack_vms import RackVms
 from tests.fakes import FakeRack, fake_rack, signed
@@ -305,4 +305,4 @@ def test_a_name_that_two_hosts_show_is_not_guessed_at() -> None:
         RackVms(rack.rack).show(root, ShowVm("web1"), settings)
     assert told.value.code == "name_ambiguous" and real.uuid in told.value.detail
     assert RackVms(rack.rack).show(root, ShowVm(real.uuid), settings)["uuid"] == real.uuid
-    assert RackHosts(rack.rack).status(settings)["same_name"] == {"acme/web1": [ghost.uuid, real.uuid]}
+    assert overview(rack.rack.inventory(settings), settings)["same_name"] == {"acme/web1": [ghost.uuid, real.uuid]}

@@ -8,9 +8,9 @@ import pytest
 
 from racksalt.errors import BadInput, NotFound
 from racksalt.model import Domain
-from racksalt.rack_hosts import RackHosts
+from racksalt.rack_hosts import RackHosts, overview
+from racksalt.rack_places import RackPlaces
 from racksalt.rack_requests import FindHosts, NamedHost, SwitchHost
-from racksalt.vm_create import VmCreate
 from tests.fakes import FakeRack, fake_rack
 from tests.unit.test_vm_create import create
 
@@ -21,7 +21,7 @@ def switch(rack: FakeRack, name: str, *, enabled: bool, reason: str = "", test: 
 
 
 def find(rack: FakeRack, **asked: Any) -> dict[str, Any]:
-    return VmCreate(rack.rack).find_hosts(FindHosts(**asked), rack.rack.settings())
+    return RackPlaces(rack.rack).find(FindHosts(**asked), rack.rack.settings())
 
 
 def test_each_host_is_one_line_with_its_room() -> None:
@@ -60,7 +60,7 @@ def test_the_status_tells_the_whole_rack() -> None:
     create(rack, "root", "acme/web2", host="h2")
     rack.hosts["h2"].silent = True
     switch(rack, "h3", enabled=False, reason="new disks")
-    told = RackHosts(rack.rack).status(rack.rack.settings())
+    told = overview(rack.rack.inventory(rack.rack.settings()), rack.rack.settings())
     assert told["hosts"] == 3 and list(told["silent_hosts"]) == ["h2"]
     assert told["disabled_hosts"] == {"h3": "new disks"}
     assert told["vms_by_state"] == {"running": 1, "unknown": 1} and told["claims_in_flight"] == ["acme/web2"]

@@ -28,10 +28,11 @@ def test_a_claim_past_its_time_is_ended_and_told() -> None:
     assert not rack.claims.held and lines(rack) == ["outcome"]
 
 
-def test_without_claims_no_host_is_asked() -> None:
-    rack = fake_rack()
-    RackWatch().turn(rack.rack, None)
-    assert rack.fleet.calls == []
+def test_without_claims_hosts_are_asked_once_at_the_beginning() -> None:
+    rack, watch = fake_rack(), RackWatch()
+    for _ in range(100):
+        watch.turn(rack.rack, None)
+    assert rack.fleet.calls == [(host, "rack_host.report") for host in ("h1", "h2", "h3")]
 
 
 def test_a_silent_host_is_asked_less_and_less_often() -> None:
@@ -53,7 +54,7 @@ def test_another_master_than_the_writer_ends_nothing() -> None:
     hold_late(rack)
     rack.files.data["hosts.yaml"]["writer"] = "other"
     RackWatch().turn(rack.rack, None)
-    assert rack.claims.held and rack.fleet.calls == []
+    assert rack.claims.held and {function for _, function in rack.fleet.calls} == {"rack_host.report"}
 
 
 def test_unsigned_events_are_told_once_a_minute_for_each_sender() -> None:

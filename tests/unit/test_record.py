@@ -32,6 +32,8 @@ RECORD = Record(
     protected=True,
     generation=3,
     request_id="1b5f2f40-4a4e-4b0e-9d2c-0b8f9f1d2c3e",
+    labels={"disk": "ssd"},
+    spread="web",
 )
 
 
@@ -68,7 +70,7 @@ def test_the_text_is_one_element_in_our_namespace() -> None:
     root = ElementTree.fromstring(record.to_xml(RECORD))
     assert root.tag == f"{{{record.NAMESPACE}}}vm"
     assert all(element.tag.startswith(f"{{{record.NAMESPACE}}}") for element in root.iter())
-    assert {element.tag.rpartition("}")[2] for element in root} == {"nic", "tag", "note"}
+    assert {element.tag.rpartition("}")[2] for element in root} == {"nic", "label", "tag", "note"}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tests.unit.test_record import RECORD
 
 OLD, BOTH, NEW = Ring({1: b"1" * 32}), Ring({1: b"1" * 32, 2: b"2" * 32}), Ring({2: b"2" * 32})
 #: What a host may change by itself, and the signature.
-UNSIGNED = {"tags": ("x",), "note": "x", "protected": False}
+UNSIGNED = {"tags": ("x",), "note": "x", "protected": False, "wanted": "running"}
 OTHER: dict[str, Any] = {
     "rack": "other",
     "uuid": "2b5f2f40-4a4e-4b0e-9d2c-0b8f9f1d2c3e",
@@ -36,6 +36,11 @@ OTHER: dict[str, Any] = {
     "anti_affinity": None,
     "generation": 4,
     "request_id": None,
+    "labels": {"disk": "hdd"},
+    "affinity": "db",
+    "spread": None,
+    "numa": True,
+    "huge_pages": True,
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 from racksalt import record_proof
 from racksalt.access import Caller, identify
 from racksalt.errors import BadInput, Conflict, Denied, NotFound, RacksaltError, Refused, Unavailable
+from racksalt.rack_places import RackPlaces
 from racksalt.rack_requests import ActOnVm, CreateVm, FindHosts, ListVms, ShowVm
 from racksalt.rack_vms import RackVms
 from racksalt.vm_create import VmCreate
@@ -153,7 +154,7 @@ def test_a_label_of_the_flavor_cannot_be_asked_away() -> None:
     assert told.value.code == "bad_input"
     assert told.value.detail == "labels.zone: found 'a', allowed: 'b', as flavor ssd says"
     with pytest.raises(BadInput):
-        VmCreate(rack.rack).find_hosts(FindHosts("ssd", labels={"zone": "a"}), rack.rack.settings())
+        RackPlaces(rack.rack).find(FindHosts("ssd", labels={"zone": "a"}), rack.rack.settings())
     assert rack.vms_on_hosts() == []
     assert create(rack, "root", "acme/web1", flavor="ssd", labels={"zone": "b"})["vm"]["host"] in ("h1", "h3")
 

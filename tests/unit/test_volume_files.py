@@ -97,3 +97,69 @@ def test_a_hosts_disk_room_is_its_file_systems(tmp_path: Path) -> None:
     total = VolumeFiles(tmp_path / "new").total_gib()
     statistics = tmp_path.stat()
     assert total >= 0 and statistics.st_dev == (tmp_path / "new/volumes").stat().st_dev
+
+
+def test_a_disk_that_comes_from_another_host_has_its_exact_size(volumes: VolumeFiles) -> None:
+    path = volumes.create_like("acme", UUID, size_bytes=5 * 2**20 + 512, backing=None, format="qcow2")
+    assert info(path)["virtual-size"] == 5 * 2**20 + 512 and volumes.exists(path)
+    assert volumes.paths("acme", UUID)[0] == path
+
+
+def test_a_seed_is_the_same_on_its_next_host(volumes: VolumeFiles, tmp_path: Path) -> None:
+    made = volumes.write_seed("acme", UUID, {"meta-data": "a: 1\n"})
+    other = VolumeFiles(tmp_path / "other")
+    copied = other.copy_seed("acme", UUID, volumes.read_seed("acme", UUID))
+    assert Path(copied).read_bytes() == Path(made).read_bytes() and Path(copied).stat().st_mode & 0o777 == 0o600
+    assert copied == other.paths("acme", UUID)[1]
+
+
+def test_a_seed_that_is_gone_is_said_to_be(volumes: VolumeFiles) -> None:
+    with pytest.raises(NotFound) as told:
+        volumes.read_seed("acme", UUID)
+    assert told.value.code == "disk_missing"
+
+
+def test_disks_stay_where_only_the_rest_is_removed(volumes: VolumeFiles, tmp_path: Path) -> None:
+    volumes = VolumeFiles(tmp_path, logs=tmp_path / "logs")
+    (tmp_path / "logs").mkdir()
+    log = Path(volumes.console_log(UUID))
+    path = create(volumes)
+    log.write_text("boot\n", encoding="utf-8")
+    assert volumes.remove("acme", UUID, disks=False) == [str(log)] and volumes.exists(path)
+
+
+def test_every_file_of_the_tenants_is_told_and_nothing_else(volumes: VolumeFiles, tmp_path: Path) -> None:
+    create(volumes)
+    folder = tmp_path / "volumes/acme"
+    (folder / ".seed-x").mkdir()
+    (folder / ".half").write_text("x")
+    (folder / "link").symlink_to("/etc/passwd")
+    (tmp_path / "volumes/notes").write_text("x")
+    (tmp_path / "volumes/Not A Tenant").mkdir()
+    (tmp_path / "volumes/Not A Tenant/x").write_text("x")
+    (told,) = volumes.all()
+    assert (told.tenant, told.file, told.uuid) == ("acme", f"{UUID}.qcow2", UUID)
+
+
+def test_what_is_set_aside_is_all_there_and_over_nothing(volumes: VolumeFiles, tmp_path: Path) -> None:
+    moved = []
+    for text in ("first", "second"):
+        folder = tmp_path / "volumes/acme"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "x.qcow2").write_text(text)
+        moved += volumes.set_aside("acme", ["x.qcow2"])
+    assert [Path(path).read_text() for path in moved] == ["first", "second"]
+    assert moved == [str(tmp_path / "lost/acme/x.qcow2"), str(tmp_path / "lost/acme/x.qcow2.2")]
+    assert (tmp_path / "lost/acme").stat().st_mode & 0o777 == 0o700 and volumes.all() == ()
+
+
+def test_what_cannot_be_moved_stays(volumes: VolumeFiles) -> None:
+    with pytest.raises(Refused) as told:
+        volumes.set_aside("acme", ["none.qcow2"])
+    assert told.value.code == "not_set_aside"
+
+
+def test_kept_texts_are_beside_each_other(volumes: VolumeFiles) -> None:
+    paths = [volumes.keep("x.xml", text) for text in ("first", "second")]
+    assert [Path(path).read_text() for path in paths] == ["first", "second"]
+    assert Path(paths[0]).stat().st_mode & 0o777 == 0o600

@@ -19,7 +19,9 @@ class InventoryCache:
 
     def __init__(self, opts: Mapping[str, Any]) -> None:
         self._cache = SoftCache(opts, "racksalt/reports")
+        self._live = SoftCache(opts, "racksalt/live")
         self._looks = SoftCache(opts, "racksalt/looks")
+        self._touched = SoftCache(opts, "racksalt/touched")
         self._lock = FileLock(Path(str(opts["cachedir"])) / "racksalt-look.lock")
 
     def locked(self) -> AbstractContextManager[None]:
@@ -27,35 +29,82 @@ class InventoryCache:
         return self._lock()
 
     def look(self) -> Look | None:
-        """The newest look, if it can still be read."""
-        try:
-            return shape.parse(Look, self._looks.read("newest"))
-        except BadInput:
-            return None
+        """The newest look at all hosts, if it can still be read."""
+        return _look(self._looks.read("newest"))
 
     def write_look(self, look: Look) -> None:
-        """Keep the newest look."""
+        """Keep the newest look at all hosts."""
         self._looks.write("newest", shape.plain(look))
+
+    def part(self) -> Look | None:
+        """The newest look at some of the hosts."""
+        return _look(self._looks.read("part"))
+
+    def write_part(self, look: Look) -> None:
+        """Keep the newest look at some of the hosts."""
+        self._looks.write("part", shape.plain(look))
 
     def read(self) -> dict[str, HostReport]:
         """Every report that can still be read."""
-        reports = {host: self.read_one(host) for host in self._cache.names()}
-        return {host: report for host, report in reports.items() if report is not None}
+        return _reports(self._cache)
 
     def read_one(self, host: str) -> HostReport | None:
         """The report of one host; one in an older form is as good as none."""
-        try:
-            return shape.parse(HostReport, self._cache.read(host))
-        except BadInput:
-            return None
+        return _report(self._cache.read(host))
 
     def write(self, report: HostReport) -> None:
         """Keep the newest report of a host."""
         self._cache.write(report.host, shape.plain(report))
 
+    def live(self) -> dict[str, HostReport]:
+        """What the hosts' events add up to."""
+        return _reports(self._live)
+
+    def live_one(self, host: str) -> HostReport | None:
+        """What the events of one host add up to."""
+        return _report(self._live.read(host))
+
+    def write_live(self, report: HostReport) -> None:
+        """Keep what the events of a host add up to."""
+        self._live.write(report.host, shape.plain(report))
+
+    def drop_live(self, host: str) -> None:
+        """The events of a host add up to nothing that is known."""
+        self._live.drop(host)
+
+    def touched(self) -> dict[str, float]:
+        """When each host was last asked to change something, or was silent."""
+        found = {host: self._touched.read(host) for host in self._touched.names()}
+        return {host: float(one["at"]) for host, one in found.items() if isinstance(one, dict) and "at" in one}
+
+    def touch(self, host: str, at: float) -> None:
+        """A host was asked to change something, or was silent."""
+        self._touched.write(host, {"at": at})
+
     def clear(self, *, keep: Collection[str]) -> None:
-        """Drop the last look, and the reports of all other hosts."""
-        self._looks.drop("newest")
-        for host in self._cache.names():
-            if host not in keep:
-                self._cache.drop(host)
+        """Drop the last looks, and the reports of all other hosts."""
+        for key in ("newest", "part"):
+            self._looks.drop(key)
+        for cache in (self._cache, self._live):
+            for host in cache.names():
+                if host not in keep:
+                    cache.drop(host)
+
+
+def _look(data: Any) -> Look | None:
+    try:
+        return shape.parse(Look, data)
+    except BadInput:
+        return None
+
+
+def _report(data: Any) -> HostReport | None:
+    try:
+        return shape.parse(HostReport, data)
+    except BadInput:
+        return None
+
+
+def _reports(cache: SoftCache) -> dict[str, HostReport]:
+    found = {host: _report(cache.read(host)) for host in cache.names()}
+    return {host: report for host, report in found.items() if report is not None}

@@ -10,11 +10,13 @@ import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from racksalt import network_xml
+from racksalt import network_xml, shape
 from racksalt.adapters.whole_files import replace
+from racksalt.errors import BadInput
 from racksalt.model import Nic
 
 _PIDS = Path("/run/libvirt/network")
@@ -42,6 +44,15 @@ class LeaseFiles:
             command = ["dhcp_release", bridge, nic.address, nic.mac]
             with contextlib.suppress(FileNotFoundError, subprocess.TimeoutExpired):
                 subprocess.run(command, capture_output=True, timeout=10, check=False)
+
+    def all(self) -> Iterator[Nic]:
+        """Every planned address; what has not the form of one is none."""
+        for path in sorted(self.root.glob("*/*")):
+            with contextlib.suppress(OSError, UnicodeDecodeError, BadInput):
+                mac, _, address = path.read_text("ascii").strip().partition(",")
+                nic = shape.parse(Nic, {"network": path.parent.name, "mac": mac, "address": address})
+                if path.name == nic.mac:
+                    yield nic
 
     def _read_again(self, network: str) -> None:
         """dnsmasq notices new files by itself; vanished ones only when told. One that is off reads all at its start."""

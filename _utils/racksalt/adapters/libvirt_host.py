@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree
@@ -10,8 +10,12 @@ from xml.etree import ElementTree
 import libvirt
 
 from racksalt import record
+from racksalt.adapters import libvirt_definitions, libvirt_hardware
 from racksalt.adapters.lease_files import LeaseFiles
-from racksalt.errors import Conflict, NotFound, RacksaltError, Refused, Unavailable
+from racksalt.adapters.libvirt_errors import translated as _translated
+from racksalt.adapters.libvirt_moves import LibvirtMoves, is_incoming
+from racksalt.errors import NotFound, Unavailable
+from racksalt.holdings import Definition
 from racksalt.model import Domain, HostReport, Nic, Room, State
 
 URI = "qemu:///system"
@@ -29,13 +33,6 @@ _STATES: dict[int, State] = {
 #: Linux key codes of left Ctrl, left Alt and Delete.
 _CTRL_ALT_DEL = [29, 56, 111]
 
-_MISSING = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_NETWORK)
-_STATE_CONFLICTS = (
-    libvirt.VIR_ERR_OPERATION_INVALID,
-    libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
-    libvirt.VIR_ERR_AGENT_UNSYNCED,
-    libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED,
-)
 _UNDEFINE = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
@@ -59,8 +56,17 @@ class LibvirtHost:
             stats = self._connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
             domains = tuple(domain for domain in map(self._domain, stats) if domain)
             version = self._connection.getLibVersion()
+            cpu, cells = libvirt_hardware.cpu_of(self._connection), libvirt_hardware.cells_of(self._connection)
         hypervisor = f"libvirt {version // 10**6}.{version // 1000 % 1000}.{version % 1000}"
-        return HostReport("", Room(vcpus, memory_mib, self._disk_gib), domains, hypervisor)
+        total = Room(vcpus, memory_mib, self._disk_gib)
+        return HostReport("", total, domains, hypervisor, cpu=cpu, numa=cells)
+
+    def domains(self, uuids: Collection[str]) -> tuple[Domain, ...]:
+        """Those of these that there are."""
+        with _translated():
+            found = (self._found(uuid) for uuid in uuids)
+            domains = (self._domain(item) for item in found if item)
+            return tuple(domain for domain in domains if domain)
 
     def define(self, xml: str) -> None:
         with _translated():
@@ -100,6 +106,14 @@ class LibvirtHost:
     def discard_save(self, uuid: str) -> None:
         self._on(uuid, lambda domain: domain.managedSaveRemove())
 
+    @property
+    def moves(self) -> LibvirtMoves:
+        """The ``MoveHypervisor`` port on the same connection."""
+        return LibvirtMoves(self._connection)
+
+    def is_moving(self, uuid: str) -> bool:
+        return self.moves.is_moving(uuid)
+
     def write_record(self, uuid: str, xml: str) -> None:
         kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
         flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
@@ -118,6 +132,19 @@ class LibvirtHost:
         with _translated():
             network = self._network(nic.network)
             self._leases.release(nic, network.bridgeName() if network else None)
+
+    def reserved(self) -> tuple[Nic, ...]:
+        return tuple(self._leases.all())
+
+    def definition(self, uuid: str) -> str:
+        return self._on(uuid, libvirt_definitions.whole)  # type: ignore[no-any-return]
+
+    def definitions(self) -> tuple[Definition, ...]:
+        with _translated():
+            return tuple(libvirt_definitions.of_all(self._connection))
+
+    def set_aside(self, uuid: str) -> str:
+        return self._on(uuid, libvirt_definitions.set_aside)  # type: ignore[no-any-return]
 
     def network_xml(self, name: str) -> str | None:
         """A network's permanent definition."""
@@ -157,11 +184,12 @@ class LibvirtHost:
         try:
             root = ElementTree.fromstring(handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
             state = _state(handle, stats.get("state.state", -1))
+            known = record.from_domain(root)
+            incoming = known is not None and is_incoming(handle)
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                 return None
             raise
-        known = record.from_domain(root)
         return Domain(
             handle.UUIDString(),
             handle.name(),
@@ -170,7 +198,17 @@ class LibvirtHost:
             _mebibytes(root.find("memory")),
             known.disk_gib if known else _disks_gib(handle, root),
             known,
+            incoming=incoming,
         )
+
+    def _found(self, uuid: str) -> tuple[libvirt.virDomain, dict[str, Any]] | None:
+        try:
+            handle = self._connection.lookupByUUIDString(uuid)
+            return handle, {"state.state": handle.state()[0]}
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                return None
+            raise
 
     def _on(self, uuid: str, act: Callable[[libvirt.virDomain], Any]) -> Any:
         with _translated():
@@ -189,25 +227,6 @@ def connected(*, disk_gib: int, uri: str = URI) -> Iterator[LibvirtHost]:
         yield LibvirtHost(connection, disk_gib=disk_gib)
     finally:
         connection.close()
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """libvirt's errors as Racksalt's, once."""
-    try:
-        yield
-    except libvirt.libvirtError as error:
-        raise _translation(error) from error
-
-
-def _translation(error: libvirt.libvirtError) -> RacksaltError:
-    code = error.get_error_code()
-    text = error.get_error_message() or str(error)
-    if code in _MISSING:
-        return NotFound("vm_not_found" if code == libvirt.VIR_ERR_NO_DOMAIN else "network_missing", text)
-    if code in _STATE_CONFLICTS:
-        return Conflict("vm_state", text)
-    return Refused("libvirt_refused", f"libvirt: {text}")
 
 
 def _without_namespace(xml: str) -> str:

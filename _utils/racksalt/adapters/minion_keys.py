@@ -48,6 +48,16 @@ class OwnKey:
         """The signature of these bytes."""
         return _text(self._key.sign(data, _PSS, hashes.SHA256()))
 
+    def seal_with(self, key: str, text: str, *, context: str) -> str:
+        """A text that only the host with this public key can read, and only in this context."""
+        try:
+            public = serialization.load_pem_public_key(key.encode())
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise Unavailable("host_key", "the other host's key cannot be read") from error
+        if not isinstance(public, rsa.RSAPublicKey):
+            raise Unavailable("host_key", "the other host's key is not an RSA key")
+        return _sealed(public, text, context)
+
     def unseal(self, sealed: str, *, context: str) -> str:
         """What was sealed for this host in this context; anything else is refused."""
         try:
@@ -86,9 +96,15 @@ class AcceptedKeys:
         key = self._read(host)
         if key is None:
             raise Unavailable("host_key", f"the master has no accepted RSA key of host {host}", host=host)
-        inner, nonce = AESGCM.generate_key(256), secrets.token_bytes(_NONCE_BYTES)
-        locked = AESGCM(inner).encrypt(nonce, text.encode(), context.encode())
-        return ".".join(_text(part) for part in (key.encrypt(inner, _OAEP), nonce, locked))
+        return _sealed(key, text, context)
+
+    def public_key(self, host: str) -> str:
+        """The accepted key of ``host`` in PEM."""
+        key = self._read(host)
+        if key is None:
+            raise Unavailable("host_key", f"the master has no accepted RSA key of host {host}", host=host)
+        form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        return key.public_bytes(*form).decode()
 
     def _read(self, host: str) -> rsa.RSAPublicKey | None:
         if host in ("", ".", "..") or "/" in host or "\0" in host:
@@ -98,6 +114,12 @@ class AcceptedKeys:
         except (OSError, ValueError, UnsupportedAlgorithm):
             return None
         return key if isinstance(key, rsa.RSAPublicKey) else None
+
+
+def _sealed(key: rsa.RSAPublicKey, text: str, context: str) -> str:
+    inner, nonce = AESGCM.generate_key(256), secrets.token_bytes(_NONCE_BYTES)
+    locked = AESGCM(inner).encrypt(nonce, text.encode(), context.encode())
+    return ".".join(_text(part) for part in (key.encrypt(inner, _OAEP), nonce, locked))
 
 
 def _text(data: bytes) -> str:

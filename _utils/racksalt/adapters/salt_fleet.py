@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -71,6 +72,14 @@ class SaltFleet:
         """A text that only ``host`` can read, in this context only."""
         return self._keys.seal(host, text, context=context)
 
+    def public_key(self, host: str) -> str:
+        """The host's accepted key in PEM."""
+        return self._keys.public_key(host)
+
+    def proves(self, host: str, data: bytes, signature: str) -> bool:
+        """Whether the accepted key of ``host`` made this signature."""
+        return self._keys.verify(host, data, signature)
+
     def close(self) -> None:
         """Leave the bus."""
         self._bus.close()
@@ -113,11 +122,15 @@ class SaltFleet:
 
 
 class SaltBus:
-    """The ``Bus`` port; one client for all calls, as making one costs as much as a quarter of a call."""
+    """The ``Bus`` port; one client for all calls, as making one costs as much as a quarter of a call.
+
+    Each thread has a client of its own: one listens to one job at a time.
+    """
 
     def __init__(self, opts: Mapping[str, Any]) -> None:
         self._opts = dict(opts)
-        self._made: Any = None
+        self._own = threading.local()
+        self._made: list[Any] = []
 
     def new_job(self) -> str:
         """In Salt's form, with its time and a random end: Salt makes its own unique, and takes ours as it is."""
@@ -150,15 +163,16 @@ class SaltBus:
 
     def close(self) -> None:
         """Leave the bus."""
-        if self._made is not None:
-            self._made.destroy()
-            self._made = None
+        while self._made:
+            self._made.pop().destroy()
+        self._own = threading.local()
 
     @property
     def _client(self) -> Any:
-        if self._made is None:
-            self._made = salt.client.get_local_client(mopts=self._opts)
-        return self._made
+        if not hasattr(self._own, "client"):
+            self._own.client = salt.client.get_local_client(mopts=self._opts)
+            self._made.append(self._own.client)
+        return self._own.client
 
 
 @contextmanager

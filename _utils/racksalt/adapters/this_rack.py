@@ -12,19 +12,26 @@ from typing import Any
 from racksalt import access, envelopes, errors, rack_answer, tickets
 from racksalt import audit as entries
 from racksalt.adapters import audit_files as audits
-from racksalt.adapters import envelope_key, key_file, salt_events, shell_secrets, stop_signal
+from racksalt.adapters import envelope_key, key_file, master_snapshots, salt_events, shell_secrets, stop_signal
 from racksalt.adapters.audit_files import AuditFiles
 from racksalt.adapters.claim_files import ClaimFiles
 from racksalt.adapters.inventory_cache import InventoryCache
 from racksalt.adapters.key_ring import KeyFiles
+from racksalt.adapters.master_snapshots import MasterSnapshots
 from racksalt.adapters.minion_keys import AcceptedKeys
+from racksalt.adapters.plan_cache import PlanCache
 from racksalt.adapters.salt_acl import SaltAcl
 from racksalt.adapters.salt_fleet import SaltFleet
 from racksalt.adapters.salt_jobs import SaltJobs
+from racksalt.adapters.saved_racks import SavedRacks
 from racksalt.adapters.system import SystemClock
+from racksalt.adapters.tls_files import TlsFiles
 from racksalt.adapters.yaml_files import YamlFolder
+from racksalt.away_watch import TURN_S as AWAY_TURN_S
+from racksalt.away_watch import AwayWatch
 from racksalt.errors import Cancelled, Conflict, RacksaltError, Unavailable
 from racksalt.model import Head
+from racksalt.noted_fleet import NotedFleet
 from racksalt.rack import Rack
 from racksalt.rack_answer import Came
 from racksalt.rack_watch import PREFIX, TICK_S, RackWatch
@@ -78,8 +85,8 @@ def settings(opts: Mapping[str, Any]) -> Settings:
 
 
 @contextmanager
-def connected(opts: Mapping[str, Any]) -> Iterator[Rack]:
-    """The rack of this master, for one or more calls."""
+def connected(opts: Mapping[str, Any], *, kept: InventoryCache | None = None) -> Iterator[Rack]:
+    """The rack of this master, for one or more calls; who connects often has kept a cache from before."""
     clock = SystemClock()
     claims = ClaimFiles(Path(_config(opts).get("claims", "/var/lib/racksalt/claims")))
     audit = audit_files(opts)
@@ -90,9 +97,13 @@ def connected(opts: Mapping[str, Any]) -> Iterator[Rack]:
         head=lambda: _head(audit),
         on_dropped=partial(_dropped, audit),
     )
-    cache, ring, jobs, acl = InventoryCache(opts), key_ring(opts), SaltJobs(opts), SaltAcl(opts)
+    cache, ring, jobs, acl = kept or InventoryCache(opts), key_ring(opts), SaltJobs(opts), SaltAcl(opts)
+    snapshots = MasterSnapshots(Path(_config(opts).get("snapshots", master_snapshots.ROOT)))
     try:
-        yield Rack(rack_files(opts), fleet, claims, cache, clock, master_id(opts), ring, audit, jobs, acl)
+        noted = NotedFleet(fleet, cache, clock)
+        files, plans = rack_files(opts), PlanCache(opts, clock)
+        master = master_id(opts)
+        yield Rack(files, noted, claims, cache, clock, master, ring, audit, jobs, acl, snapshots, plans, SavedRacks())
     finally:
         fleet.close()
 
@@ -105,6 +116,11 @@ def audit_files(opts: Mapping[str, Any]) -> AuditFiles:
 def key_ring(opts: Mapping[str, Any]) -> KeyFiles:
     """The rack's keys, beside the master's own."""
     return KeyFiles(Path(opts["pki_dir"]) / "racksalt")
+
+
+def tls_authority(opts: Mapping[str, Any]) -> TlsFiles:
+    """The rack's certificate authorities, beside the master's own keys."""
+    return TlsFiles(Path(opts["pki_dir"]) / "racksalt" / "tls", SystemClock())
 
 
 def master_id(opts: Mapping[str, Any]) -> str:
@@ -189,11 +205,20 @@ def tell(opts: Mapping[str, Any]) -> Callable[..., None]:
 
 
 def watch(opts: Mapping[str, Any]) -> None:
-    """The writer's watch, until the master stops."""
-    watching = RackWatch()
+    """The master's watch, until the master stops."""
+    watching, kept = RackWatch(), InventoryCache(opts)
     for event in salt_events.events(opts, PREFIX, wait_s=TICK_S):
-        with connected(opts) as rack:
+        with connected(opts, kept=kept) as rack:
             watching.turn(rack, event)
+
+
+def look_after_away(opts: Mapping[str, Any]) -> None:
+    """What the writer does for hosts that were away, and for a master after it, until the master stops."""
+    watching, clock = AwayWatch(), SystemClock()
+    while True:
+        with connected(opts) as rack:
+            watching.turn(rack)
+        clock.sleep(AWAY_TURN_S)
 
 
 def _append(audit: AuditFiles, entry: entries.Entry) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from racksalt.errors import NotFound, Refused
+from racksalt import shape
+from racksalt.adapters.whole_files import replace, sync_folder
+from racksalt.errors import BadInput, NotFound, Refused
+from racksalt.holdings import Volume
 
 ROOT = Path("/var/lib/racksalt")
 _TIMEOUT_S = 120
@@ -40,10 +46,37 @@ class VolumeFiles:
 
         The backing file's format is said here and never probed: a guest could write another header.
         """
+        return self.create_like(tenant, uuid, size_bytes=size_gib * 2**30, backing=backing, format=format)
+
+    def create_like(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> str:
+        """As :meth:`create`, with an exact size."""
         path = self._folder(tenant) / f"{uuid}.qcow2"
         over = ["-b", backing, "-F", format] if backing else []
-        _run(["qemu-img", "create", "-q", "-f", "qcow2", *over, str(path), f"{size_gib}G"])
+        _run(["qemu-img", "create", "-q", "-f", "qcow2", *over, str(path), str(size_bytes)])
         path.chmod(0o600)
+        return str(path)
+
+    def paths(self, tenant: str, uuid: str) -> tuple[str, str]:
+        """Where this VM's disk and its seed are, or would be."""
+        folder = self.root / "volumes" / tenant
+        return str(folder / f"{uuid}.qcow2"), str(folder / f"{uuid}-seed.iso")
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file."""
+        return Path(path).exists()
+
+    def read_seed(self, tenant: str, uuid: str) -> bytes:
+        """The seed as it is."""
+        path = Path(self.paths(tenant, uuid)[1])
+        try:
+            return path.read_bytes()
+        except FileNotFoundError as error:
+            raise NotFound("disk_missing", f"the seed {path} is not there", path=str(path)) from error
+
+    def copy_seed(self, tenant: str, uuid: str, data: bytes) -> str:
+        """A seed that :meth:`read_seed` has read elsewhere."""
+        path = self._folder(tenant) / f"{uuid}-seed.iso"
+        replace(path, data, mode=0o600)
         return str(path)
 
     def write_seed(self, tenant: str, uuid: str, files: Mapping[str, str]) -> str:
@@ -56,14 +89,46 @@ class VolumeFiles:
         path.chmod(0o600)
         return str(path)
 
-    def remove(self, tenant: str, uuid: str) -> list[str]:
-        """Delete this VM's files and its console's log; the tenant's folder stays, another create may need it."""
+    def remove(self, tenant: str, uuid: str, *, disks: bool = True) -> list[str]:
+        """Delete this VM's files and its console's log, or only that; the folder stays, another create may need it."""
         folder = self.root / "volumes" / tenant
         removed = []
-        for path in sorted([*folder.glob(f"{uuid}*"), *self.logs.glob(f"{uuid}.console.log*")]):
+        for path in sorted([*(folder.glob(f"{uuid}*") if disks else ()), *self.logs.glob(f"{uuid}.console.log*")]):
             path.unlink(missing_ok=True)
             removed.append(str(path))
         return removed
+
+    def all(self) -> tuple[Volume, ...]:
+        """Every file in the tenants' folders, with the room that it takes; what is being written is none yet."""
+        found = []
+        for path in sorted(self.root.glob("volumes/*/*")):
+            with contextlib.suppress(FileNotFoundError, BadInput):
+                if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
+                    mib = path.stat().st_blocks * 512 // 2**20
+                    told = {"tenant": path.parent.name, "file": path.name, "path": str(path), "mib": mib}
+                    found.append(shape.parse(Volume, told))
+        return tuple(found)
+
+    def set_aside(self, tenant: str, files: Collection[str]) -> list[str]:
+        """Move them into ``ROOT/lost/TENANT``, where nobody ever writes over them; on another disk they stay."""
+        folder = self._lost(tenant)
+        moved: list[str] = []
+        for name in files:
+            path, aside = self.root / "volumes" / tenant / name, _free(folder / name)
+            try:
+                path.rename(aside)
+            except OSError as error:
+                detail = f"{path} cannot be moved to {folder}: {error.strerror}; move it by hand"
+                raise Refused("not_set_aside", detail, moved=moved) from error
+            moved.append(str(aside))
+        sync_folder(folder)
+        return moved
+
+    def keep(self, name: str, text: str) -> str:
+        """Write a text into ``ROOT/lost``, beside those of the same name."""
+        path = _free(self._lost() / name)
+        replace(path, text.encode(), mode=0o600)
+        return str(path)
 
     def total_gib(self) -> int:
         """The size of the file system that holds the volumes."""
@@ -75,6 +140,17 @@ class VolumeFiles:
         folder = self.root / "volumes" / tenant
         folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         return folder
+
+    def _lost(self, tenant: str = "") -> Path:
+        folder = self.root / "lost" / tenant
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+
+def _free(path: Path) -> Path:
+    """This path, or the first one after it that nothing has."""
+    more = (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], more) if not os.path.lexists(one))
 
 
 def _run(command: Sequence[str]) -> None:

@@ -1,0 +1,119 @@
+"""A VM comes to this host: everything that it needs is made first, and removed where it does not come after all."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from racksalt.errors import BadInput, Conflict, Refused
+from racksalt.host_admission import Admission
+from racksalt.host_moves import HostMoves
+from racksalt.host_requests import ReceiveMove, WithdrawMove, seed_context
+from racksalt.model import Record
+
+#: No seed is larger than this; what unpacks to more is none.
+_LARGEST_SEED = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HostArrivals:
+    """The target's side of moves."""
+
+    moves: HostMoves
+
+    def receive(self, request: ReceiveMove) -> dict[str, Any]:
+        """Make room, disk, seed and addresses, and let the source in; whatever fails, nothing of it stays."""
+        vm = request.record
+        with ExitStack() as undo, self.moves.vms.lock():
+            self._admit(request)
+            if request.shared:
+                self._check_shared(vm)
+            else:
+                self._make_files(request, undo)
+            for nic in vm.nics:
+                undo.callback(self.moves.quietly, self.moves.vms.hypervisor.release_address, nic)
+                self.moves.vms.hypervisor.reserve_address(nic)
+            undo.callback(self.moves.quietly, self.moves.doors.close, vm.uuid, request.source)
+            self.moves.doors.open(vm.uuid, request.source, request.deadline)
+            undo.pop_all()
+        return {"vm": vm.title, "host": self.moves.vms.host}
+
+    def withdraw(self, request: WithdrawMove) -> dict[str, Any]:
+        """Remove what a move that did not happen left here; a domain that is there stays whole, and is told."""
+        vm = request.record
+        with self.moves.vms.lock():
+            self.moves.doors.close(vm.uuid, request.source)
+            domain = self.moves.find(vm.uuid)
+            if domain is not None and (domain.incoming or domain.state == "running" or not request.looked):
+                return {"there": True, "removed": []}
+            removed = self.moves.remove(vm, shared=request.shared)
+        return {"there": False, "removed": removed}
+
+    def _opened_seed(self, request: ReceiveMove) -> bytes:
+        vm, sealed = request.record, request.offer.seed
+        if sealed is None:
+            raise BadInput("seed: found none, and the files are not shared")
+        text = self.moves.vms.key.unseal(sealed, context=seed_context(self.moves.vms.host, vm.uuid))
+        try:
+            unpacker = zlib.decompressobj(wbits=31)
+            data = unpacker.decompress(base64.b64decode(text, validate=True), _LARGEST_SEED)
+        except (ValueError, zlib.error):
+            raise BadInput("seed: found what is not the seed of a VM") from None
+        if not unpacker.eof:
+            raise BadInput(f"seed: found more than {_LARGEST_SEED} bytes, or a part of one")
+        return data
+
+    def _admit(self, request: ReceiveMove) -> None:
+        vm = request.record
+        if vm.host != self.moves.vms.host:
+            raise BadInput(f"record: found one of host {vm.host}, this is {self.moves.vms.host}")
+        admission = Admission(self.moves.vms.host, vm)
+        admission.check_deadline(request.deadline, now=self.moves.vms.clock.now())
+        report = self.moves.vms.hypervisor.report()
+        for domain in report.domains:
+            if domain.uuid == vm.uuid:
+                told = "it is still being moved here" if domain.incoming else "it is here already"
+                raise Conflict("vm_moving", f"{vm.title}: host {vm.host} says that {told}", vm=vm.title)
+            admission.check_domain(domain)
+        admission.check_room(request.room, report)
+        self._check_size(request)
+        for sha256 in request.offer.images:
+            self.moves.vms.volumes.image_path(sha256)
+
+    def _check_size(self, request: ReceiveMove) -> None:
+        """The room was held for what the record says: a source that offers more is wrong, or lies."""
+        found_gib = -(-request.offer.disk.size_bytes // 2**30)
+        if found_gib > request.record.disk_gib:
+            vm = request.record
+            told = f"its disk has {found_gib} GiB, and its record says {vm.disk_gib}"
+            raise Refused("vm_cannot_move", f"{vm.title}: {told}", vm=vm.title, problems=[told])
+
+    def _check_shared(self, vm: Record) -> None:
+        missing = [
+            path for path in self.moves.vms.volumes.paths(vm.tenant, vm.uuid) if not self.moves.vms.volumes.exists(path)
+        ]
+        if missing:
+            raise Refused(
+                "storage_not_shared",
+                f"{vm.title}: by hosts.yaml both hosts have the same storage, and {missing[0]} is not on {vm.host}",
+                vm=vm.title,
+            )
+
+    def _make_files(self, request: ReceiveMove, undo: ExitStack) -> None:
+        """What is there already is somebody's: were the folder shared, it would be the disk that the VM writes to."""
+        vm, disk, volumes = request.record, request.offer.disk, self.moves.vms.volumes
+        there = [path for path in volumes.paths(vm.tenant, vm.uuid) if volumes.exists(path)]
+        if there:
+            raise Conflict(
+                "disk_exists",
+                f"{vm.title}: {there[0]} is on {vm.host} already; if they share it, say so: storage in hosts.yaml",
+                vm=vm.title,
+            )
+        seed = self._opened_seed(request)
+        backing = volumes.image_path(disk.backing) if disk.backing else None
+        undo.callback(self.moves.quietly, volumes.remove, vm.tenant, vm.uuid)
+        volumes.create_like(vm.tenant, vm.uuid, size_bytes=disk.size_bytes, backing=backing, format=disk.backing_format)
+        volumes.copy_seed(vm.tenant, vm.uuid, seed)

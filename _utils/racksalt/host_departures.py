@@ -1,0 +1,157 @@
+"""A VM leaves this host: what it needs elsewhere, the move itself, and whether it is still going on.
+
+The VM is this host's until libvirt says that it is at its target for good.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from racksalt import move_xml, record_proof
+from racksalt.errors import Conflict, NotFound, Refused, Unavailable
+from racksalt.host_admission import Admission
+from racksalt.host_moves import HostMoves
+from racksalt.host_requests import MoveDisk, MoveOffer, OfferMove, RecallMove, SendMove, Sent, seed_context
+from racksalt.model import Domain, Record, State
+from racksalt.vm_verbs import DOWN
+
+#: How often, and how soon again, a send that is to be aborted is looked at.
+_ABORT_TRIES = 20
+_ABORT_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class HostDepartures:
+    """The source's side of moves."""
+
+    moves: HostMoves
+
+    def offer(self, request: OfferMove) -> MoveOffer:
+        """What the target has to make; refuses what cannot leave this host. Changes nothing."""
+        vm = request.record
+        domain = self.moves.own(vm)
+        xml = self.moves.vms.hypervisor.definition(vm.uuid)
+        self._check_movable(domain, xml)
+        disk, others = self._disks(vm, xml)
+        images = [move_xml.image_of(path) for path in (*move_xml.boot_files(xml), *others)]
+        seed = self._sealed_seed(request) if request.seed else None
+        generation = domain.record.generation if domain.record else 0
+        return MoveOffer(domain.state, generation, domain.memory_mib, disk, tuple(images), seed)
+
+    def send(self, request: SendMove) -> Sent:
+        """Move it, and return when it is at the target for good. One that is stopped moves without running."""
+        uuid = request.record.uuid
+        with self.moves.sending(uuid, wait_s=0):
+            domain = self._ready(request)
+            try:
+                if domain.state in DOWN:
+                    self.moves.hypervisor.start_paused(uuid)
+                after = _as_described(request.record, domain)
+                self.moves.hypervisor.move(after, request.target, request.way, shared=request.shared)
+            except BaseException:
+                self.moves.quietly(self._put_back, uuid, domain.state)
+                raise
+        return Sent(domain.state)
+
+    def recall(self, request: RecallMove) -> dict[str, Any]:
+        """Whether this host is still sending the VM; one that was stopped is stopped again when it is not."""
+        for _ in range(_ABORT_TRIES if request.abort else 1):
+            if request.abort:
+                self.moves.quietly(self.moves.hypervisor.abort_move, request.uuid)
+            with suppress(Unavailable), self.moves.sending(request.uuid, wait_s=0):
+                if not self._is_moving(request.uuid):
+                    self._put_back(request.uuid, request.was)
+                    if not request.abort:
+                        self._go_on(request.uuid, request.was)
+                    return {"at_work": False}
+            if request.abort:
+                self.moves.vms.clock.sleep(_ABORT_PAUSE_S)
+        return {"at_work": True}
+
+    def _check_movable(self, domain: Domain, xml: str) -> None:
+        title = domain.record.title if domain.record else domain.name
+        if domain.state not in ("running", "paused", "stopped", "crashed"):
+            raise Conflict(
+                "vm_state",
+                f"{title} is {domain.state}; start it, or discard what was saved with a hard stop, and move it then",
+                state=domain.state,
+            )
+        problems = move_xml.obstacles(xml)
+        kept = self.moves.hypervisor.snapshots(domain.uuid)
+        if kept:
+            problems.append(
+                f"it has {len(kept)} snapshots, which would stay behind: {', '.join(kept[:5])}; delete them"
+            )
+        if problems:
+            raise Refused("vm_cannot_move", f"{title}: {'; '.join(problems)}", vm=title, problems=problems)
+
+    def _disks(self, vm: Record, xml: str) -> tuple[MoveDisk, list[str]]:
+        """The VM's own disk, and the images below; whatever else it has cannot move."""
+        own, seed = self.moves.vms.volumes.paths(vm.tenant, vm.uuid)
+        found = {disk.path: disk for disk in move_xml.disks(xml)}
+        others = [disk.device for path, disk in found.items() if path not in (own, seed)]
+        disk = found.get(own)
+        if others or disk is None or disk.format != "qcow2":
+            told = f"its disks are not just {own} and {seed}: {', '.join(others) or 'the first one is missing'}"
+            raise Refused("vm_cannot_move", f"{vm.title}: {told}", vm=vm.title, problems=[told])
+        size, used = self.moves.hypervisor.disk_bytes(vm.uuid, disk.device)
+        backing = move_xml.image_of(disk.backing) if disk.backing else None
+        raw = "raw" if disk.backing_format == "raw" else "qcow2"
+        return MoveDisk(size, used, "qcow2", backing, raw), [disk.backing] if disk.backing else []  # type: ignore[arg-type]
+
+    def _sealed_seed(self, request: OfferMove) -> str:
+        """Only the target may read it: it holds what the tenant gave to cloud-init."""
+        vm = request.record
+        packed = gzip.compress(self.moves.vms.volumes.read_seed(vm.tenant, vm.uuid), mtime=0)
+        text = base64.b64encode(packed).decode()
+        return self.moves.vms.key.seal_with(request.key, text, context=seed_context(vm.host, vm.uuid))
+
+    def _ready(self, request: SendMove) -> Domain:
+        """The domain as it is now, if it is the one that was claimed."""
+        Admission(self.moves.vms.host, request.record).check_deadline(request.deadline, now=self.moves.vms.clock.now())
+        domain = self.moves.own(request.record)
+        known = domain.record
+        if known is None or record_proof.digest(_afterwards(known, request.record)) != record_proof.digest(
+            request.record
+        ):
+            raise Conflict(
+                "record_changed", f"the record of {request.record.title} has changed since the move was claimed"
+            )
+        self._check_movable(domain, self.moves.vms.hypervisor.definition(domain.uuid))
+        return domain
+
+    def _put_back(self, uuid: str, was: State) -> None:
+        """A VM that was started for its move only is stopped again: its guest has run no instruction."""
+        if was not in DOWN:
+            return
+        domain = self.moves.find(uuid)
+        if domain is not None and domain.state == "paused":
+            self.moves.vms.hypervisor.destroy(uuid)
+
+    def _go_on(self, uuid: str, was: State) -> None:
+        """One that ran, and that libvirt left paused at the source: the writer has seen that it is nowhere else."""
+        domain = self.moves.find(uuid)
+        if domain is not None and was == "running" and domain.state == "paused":
+            self.moves.vms.hypervisor.resume(uuid)
+
+    def _is_moving(self, uuid: str) -> bool:
+        """libvirt goes on with a move whose caller has died."""
+        try:
+            return self.moves.vms.hypervisor.is_moving(uuid)
+        except NotFound:
+            return False
+
+
+def _afterwards(known: Record, after: Record) -> Record:
+    """What the record becomes by this move alone."""
+    return replace(known, host=after.host, generation=known.generation + 1, signature=after.signature)
+
+
+def _as_described(after: Record, domain: Domain) -> Record:
+    """Tags, note and protection are the host's own, and may have changed since the claim."""
+    now = domain.record
+    return after if now is None else replace(after, tags=now.tags, note=now.note, protected=now.protected)

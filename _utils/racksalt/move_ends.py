@@ -1,0 +1,123 @@
+"""How a move ends that did not come to its good end: by a look at both of its hosts, and by nothing else.
+
+Silence at either end keeps the claim, and with it the VM where it was known. One looks at a time: who does takes the
+claim over for a while.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from racksalt import migration
+from racksalt.errors import RacksaltError
+from racksalt.host_requests import MoveEnd
+from racksalt.inventory import Inventory
+from racksalt.model import Claim, Domain, HostReport
+from racksalt.move_calls import MoveCalls
+from racksalt.rack import Rack
+from racksalt.rack_claims import CLAIM_S, RackClaims
+from racksalt.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: How often, and how soon again, a move that is still under way is looked at by who waits for it.
+_LOOKS = 10
+_LOOK_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look told. ``held`` is a claim that stays, with the reason; ``ends`` are what both ends told of a move."""
+
+    what: Literal["moved", "stayed", "held"]
+    told: str
+    ends: Mapping[str, MoveEnd] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MoveEnds:
+    """Looks for the VMs of moves, on the writer."""
+
+    rack: Rack
+
+    def tidy(self, seen: Inventory, settings: Settings) -> list[str]:
+        """End the moves that are past their time, each by one look; what was said of each."""
+        told = [self._tidy_one(claim, seen, settings) for claim in seen.claims if claim.is_moving]
+        return [line for line in told if line]
+
+    def await_end(self, claim: Claim, settings: Settings) -> Found:
+        """Look until it is known, or for a while."""
+        uuid = claim.record.uuid
+        for _ in range(_LOOKS):
+            held = next((one for one in self.rack.claims.all() if one.record.uuid == uuid and one.is_moving), None)
+            found = self.look(held, settings) if held else Found("held", _TAKEN)
+            if found.what != "held" or found.told != _UNDER_WAY:
+                return found
+            self.rack.clock.sleep(_LOOK_PAUSE_S)
+        return found
+
+    def look(self, claim: Claim, settings: Settings) -> Found:
+        """One look at both ends, and what follows from it."""
+        calls = MoveCalls(self.rack, claim, settings)
+        try:
+            shown = {host: _domain(report, claim) for host, report in calls.reports().items()}
+            outcome = migration.outcome(claim, shown[calls.source], shown[calls.target])
+            if outcome == "moved":
+                return self._finish(calls)
+            if outcome == "stayed":
+                return self._take_back(calls, shown[calls.source])
+        except RacksaltError as error:
+            return Found("held", f"what became of it is not known yet: {error.detail}")
+        if outcome == "lost":
+            log.error("%s: neither %s nor %s shows it", claim.record.title, calls.source, calls.target)
+            return Found("held", f"neither {calls.source} nor {calls.target} shows it; nothing is removed")
+        return Found("held", _UNDER_WAY)
+
+    def _finish(self, calls: MoveCalls) -> Found:
+        """It is at its target: the source's rest goes, the older copy of the VM first, and its disk last."""
+        taken = self._take(calls)
+        if taken is None:
+            return Found("held", _TAKEN)
+        ends = {**taken.conclude([taken.source], looked=True), **taken.conclude([taken.target], looked=True)}
+        if not migration.is_confirmed(taken.claim, ends):
+            return Found("held", "its hosts do not agree yet")
+        RackClaims(self.rack).settle(taken.claim)
+        return Found("moved", f"it is on {taken.target}, {ends[taken.target].state}", ends)
+
+    def _take_back(self, calls: MoveCalls, domain: Domain | None) -> Found:
+        """It is at its source: once that one sends no more, what the target has made goes."""
+        taken = self._take(calls)
+        if taken is None:
+            return Found("held", _TAKEN)
+        if taken.recall(abort=False) or not taken.withdraw():
+            return Found("held", _UNDER_WAY)
+        RackClaims(self.rack).end(taken.claim)
+        was = taken.claim.was if domain is None or domain.state == "paused" else domain.state
+        return Found("stayed", f"it is on {taken.source}, {was}")
+
+    def _take(self, calls: MoveCalls) -> MoveCalls | None:
+        """The claim as this look's own: nobody else's look undoes anything meanwhile, and no new move begins."""
+        later = replace(calls.claim, deadline=self.rack.clock.now() + CLAIM_S, ending="leftovers")
+        if not RackClaims(self.rack).change(calls.claim, later):
+            return None
+        return replace(calls, claim=later)
+
+    def _tidy_one(self, claim: Claim, seen: Inventory, settings: Settings) -> str:
+        title, hosts = claim.record.title, (claim.moves_from or "", claim.record.host)
+        if not RackClaims(self.rack).is_due(claim):
+            return ""
+        if not all(host in seen.hosts and seen.hosts[host].answers for host in hosts):
+            return ""
+        found = self.look(claim, settings)
+        return "" if found.what == "held" else f"{title}: {found.told}"
+
+
+_UNDER_WAY = "it is still under way"
+_TAKEN = "somebody else is ending it"
+
+
+def _domain(report: HostReport, claim: Claim) -> Domain | None:
+    return next((domain for domain in report.domains if domain.uuid == claim.record.uuid), None)

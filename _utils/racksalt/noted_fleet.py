@@ -1,0 +1,46 @@
+"""The fleet, with a note of each host that was asked to change something: who reads after that must see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from racksalt.ports import Answer, Clock, Fleet, LastKnown
+
+#: These change nothing on a host; any other function is taken for a change.
+READS = frozenset(
+    {"rack_host.keep_snapshot", "rack_host.snapshot", "rack_host.report", "rack_host.holdings", "rack_host.errors"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NotedFleet:
+    """The ``Fleet`` port over another one."""
+
+    fleet: Fleet
+    last_known: LastKnown
+    clock: Clock
+
+    def ask(
+        self, hosts: Sequence[str], function: str, request: Mapping[str, Any], *, timeout_s: float
+    ) -> dict[str, Answer]:
+        """As the fleet does; what its events told of a host before the answer is too old from then on."""
+        try:
+            return self.fleet.ask(hosts, function, request, timeout_s=timeout_s)
+        finally:
+            if function not in READS:
+                for host in hosts:
+                    self.last_known.touch(host, self.clock.now())
+
+    def seal(self, host: str, text: str, *, context: str) -> str:
+        """As the fleet does."""
+        return self.fleet.seal(host, text, context=context)
+
+    def public_key(self, host: str) -> str:
+        """As the fleet does."""
+        return self.fleet.public_key(host)
+
+    def proves(self, host: str, data: bytes, signature: str) -> bool:
+        """As the fleet does."""
+        return self.fleet.proves(host, data, signature)

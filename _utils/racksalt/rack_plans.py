@@ -1,0 +1,198 @@
+"""Plans on the writer: told, applied by their hash, and carried out step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from racksalt import audit, plan_run, plans, shape
+from racksalt.access import Caller
+from racksalt.audit import Act
+from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Refused, Unavailable
+from racksalt.inventory import Inventory
+from racksalt.migration import How
+from racksalt.model import Record
+from racksalt.plan_run import Limits, StepEnd, Stopped
+from racksalt.plans import Plan, Step
+from racksalt.rack import Rack
+from racksalt.rack_hosts import RackHosts
+from racksalt.rack_migrations import RackMigrations
+from racksalt.rack_requests import SwitchHost
+from racksalt.rack_upkeep import RackUpkeep
+from racksalt.settings import Settings
+
+#: One whole move: caller, the VM's record, target, settings, and how; its receipt.
+Mover = Callable[[Caller, Record, str, Settings, How], dict[str, Any]]
+
+#: A move waits so long for those of others to end, and tries again so soon.
+_PATIENCE_S = 600.0
+_TRY_AGAIN_S = 1.0
+
+
+def _move(rack: Rack) -> Mover:
+    return RackMigrations(rack).move
+
+
+@dataclass(frozen=True, slots=True)
+class RackPlans:
+    """What becomes of plans; ``movers`` makes what moves one VM."""
+
+    rack: Rack
+    movers: Callable[[Rack], Mover] = field(default=_move)
+
+    def told(self, plan: Plan) -> dict[str, Any]:
+        """The plan for who reads it first, kept for who applies it then."""
+        self.rack.plans.keep(plan.hash, shape.plain(plan))
+        return {"test": True, "changed": bool(plan.steps), **plan.told()}
+
+    def applied(self, asked: str, now: Plan, seen: Inventory) -> Plan:
+        """The plan with this hash, without what of it is done already; ``plan_changed`` where facts are other ones.
+
+        The plan of now with the same hash is the same plan. Else it may be the one that was read, and was cut off.
+        """
+        if now.hash == asked:
+            return now
+        kept = self._kept(asked)
+        if kept is None or (kept.kind, kept.object) != (now.kind, now.object):
+            raise plans.changed(asked, ["no plan with this hash is kept for it, so what changed cannot be told"])
+        done = plans.done_of(kept, seen) if kept.kind in ("drain", "balance") else frozenset[int]()
+        if not done:
+            raise plans.changed(asked, plans.other_steps(kept, now) or ["the state of a VM or a host"])
+        return kept.without(done)
+
+    def require_whole(self, plan: Plan) -> None:
+        """Refuse a plan that leaves something behind, before its first step."""
+        if plan.refusals:
+            told = "; ".join(f"{one.vm}: {one.why}" for one in plan.refusals[:5])
+            more = f"; and {len(plan.refusals) - 5} more" if len(plan.refusals) > 5 else ""
+            raise Refused(
+                "plan_refused",
+                f"{plan.kind} of {plan.object}: {len(plan.refusals)} VMs cannot be moved, and nothing was done: "
+                f"{told}{more}; partial=True moves the others",
+                **plan.told(),
+            )
+
+    def carry_out(
+        self, caller: Caller, plan: Plan, seen: Inventory, *, before: Sequence[StepEnd] = ()
+    ) -> list[StepEnd]:
+        """Every step, side by side within ``migrations`` of hosts.yaml; ``seen`` is what the plan was made on.
+
+        ``before`` are steps of the same call that ended before: they are told too where it is asked to end.
+        """
+        self.rack.plans.keep(plan.hash, shape.plain(plan))
+        migrations = self.rack.settings().migrations
+        records = {vm.record.uuid: vm.record for vm in seen.vms()}
+        steps = _Steps(self.rack, caller, plan, self.movers(self.rack), records)
+        try:
+            return plan_run.carry_out(plan, steps.act, Limits(migrations.per_host, migrations.rack))
+        except Stopped as stopped:
+            raise _stopped(plan, [*before, *stopped.ends]) from None
+
+    def _kept(self, asked: str) -> Plan | None:
+        """The plan that was kept under this hash, if it is that one."""
+        try:
+            plan = shape.parse(Plan, self.rack.plans.read(asked))
+        except BadInput:
+            return None
+        return plan if plan.hash == asked else None
+
+
+def ended(
+    plan: Plan, ends: Sequence[StepEnd], bad: Sequence[StepEnd], *, left: Sequence[str] = (), **facts: Any
+) -> dict[str, Any]:
+    """How a plan ended, as plain data.
+
+    Raises ``plan_incomplete`` where there are ``bad`` ends, or something is ``left`` that was to go.
+    """
+    told = {
+        "changed": any(end.end == "done" for end in ends),
+        **plan.told(),
+        "steps": [end.told() for end in ends],
+        **facts,
+    }
+    if not bad and not left:
+        return told
+    why = [f"step {end.step.n}: {end.error.detail if end.error else end.because}" for end in bad[:5]]
+    why += [f"still there: {', '.join(left)}"] if left else []
+    raise Unavailable(
+        "plan_incomplete",
+        f"{plan.kind} of {plan.object}: {len(ends) - len(bad)} of {len(ends)} steps are done; {'; '.join(why)}; "
+        "run it again",
+        **told,
+    )
+
+
+def _stopped(plan: Plan, ends: Sequence[StepEnd]) -> Conflict:
+    """The error of a plan that was asked to end."""
+    done = sum(end.end == "done" for end in ends)
+    detail = f"{plan.kind} of {plan.object} was asked to end: {done} of {len(ends)} steps are done; run it again"
+    return Conflict("job_cancelled", detail, **{**plan.told(), "steps": [end.told() for end in ends]})
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """The steps of one plan. Each runs in a thread of its own."""
+
+    rack: Rack
+    caller: Caller
+    plan: Plan
+    mover: Mover
+    records: Mapping[str, Record]
+
+    def act(self, step: Step) -> Any:
+        """One step; what it returns is its receipt."""
+        if step.do == "move":
+            return self._move(step)
+        if step.do in ("disable", "enable"):
+            reason = step.why.partition(":")[0] if step.do == "disable" else ""
+            asked = SwitchHost(step.host, reason)
+            return RackHosts(self.rack).switch(asked, self.rack.settings(), enabled=step.do == "enable")
+        upkeep = RackUpkeep(self.rack)
+        return upkeep.update(step.host) if step.do == "update" else upkeep.reboot(step.host)
+
+    def _move(self, step: Step) -> Any:
+        """Between two lines of the audit, as if it were called by itself."""
+        record = self._record(step)
+        arguments = {"target": step.to, "plan": self.plan.hash}
+        act = Act(
+            self.caller.user,
+            "rack_vm.migrate",
+            tenant=record.tenant,
+            object=record.title,
+            arguments=arguments,
+            operator=self.caller.operator,
+        )
+        self.rack.audit.append(audit.intent(act))
+        result = "cut off"
+        try:
+            receipt = self._patiently(record, step)
+            result = "done"
+        except RacksaltError as error:
+            result = error.code
+            raise
+        finally:
+            self.rack.audit.append(audit.outcome(act, result))
+        return receipt
+
+    def _patiently(self, record: Record, step: Step) -> dict[str, Any]:
+        """Moves of others take places too: those are waited for."""
+        until = self.rack.clock.now() + _PATIENCE_S
+        while True:
+            try:
+                return self.mover(self.caller, record, step.to, self.rack.settings(), How(live=step.live))
+            except RacksaltError as error:
+                if error.code != "too_many_migrations" or self.rack.clock.now() > until:
+                    raise
+            self.rack.clock.sleep(_TRY_AGAIN_S)
+
+    def _record(self, step: Step) -> Record:
+        """The VM as it is now: one that the plan has moved before has another record."""
+        earlier = any(one.uuid == step.uuid and one.n < step.n for one in self.plan.steps if one.do == "move")
+        if not earlier:
+            return self.records[step.uuid]
+        seen = self.rack.inventory(self.rack.settings())
+        found = next((vm.record for vm in seen.vms() if vm.record.uuid == step.uuid), None)
+        if found is None:
+            raise NotFound("vm_not_found", f"{step.vm} is not there any more", vm=step.vm)
+        return found

@@ -1,0 +1,364 @@
+"""Whole drains on a rack in memory: carried out, cut off anywhere and called again, applied by hash, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from racksalt import plan_run
+from racksalt.access import identify
+from racksalt.errors import BadInput, Cancelled, Conflict, NotFound, Refused, Unavailable
+from racksalt.model import Domain, Room
+from racksalt.move_ends import MoveEnds
+from racksalt.rack_drains import RackDrains
+from racksalt.rack_hosts import RackHosts
+from racksalt.rack_plans import RackPlans
+from racksalt.rack_requests import ActOnVm, DrainHost
+from racksalt.rack_vms import RackVms
+from tests.fakes import FakeRack, fake_rack
+from tests.unit.test_vm_create import create
+
+
+def drain(rack: FakeRack, name: str = "h1", **asked: Any) -> dict[str, Any]:
+    settings = rack.rack.settings()
+    drains = RackDrains(rack.rack, RackPlans(rack.rack))
+    return drains.drain(identify("root", settings), DrainHost(name, **asked), settings)
+
+
+def full_rack(vms: int = 4, hosts: int = 3) -> FakeRack:
+    """h1 with some VMs, each second one stopped."""
+    rack = fake_rack(hosts)
+    for number in range(1, vms + 1):
+        create(rack, "root", f"acme/web{number}", host="h1", start=bool(number % 2))
+    return rack
+
+
+def on(rack: FakeRack, name: str) -> list[str]:
+    return sorted(domain.name for domain in rack.hosts[name].hypervisor.report().domains)
+
+
+def everybody(rack: FakeRack) -> list[str]:
+    """Each VM is somewhere, once, and has all that belongs to it there."""
+    names = rack.vms_on_hosts()
+    for host in rack.hosts.values():
+        domains = host.hypervisor.report().domains
+        assert not any(domain.incoming for domain in domains)
+        assert len(host.hypervisor.leases) == len(domains)
+        assert len(host.volumes.files) == 2 * len(domains)
+    return names
+
+
+ALL = [f"acme.web{number}" for number in range(1, 5)]
+
+
+def test_a_drained_host_is_empty_and_disabled_and_its_vms_go_on() -> None:
+    rack = full_rack()
+    told = drain(rack)
+    assert told["changed"] and told["empty"] and told["on_host"] == []
+    assert on(rack, "h1") == [] and everybody(rack) == ALL
+    assert not rack.rack.settings().hosts["h1"].enabled and rack.rack.settings().hosts["h1"].reason == "draining"
+    seen = rack.rack.inventory(rack.rack.settings())
+    assert {vm.record.name: vm.state for vm in seen.vms()} == {
+        "web1": "running",
+        "web2": "stopped",
+        "web3": "running",
+        "web4": "stopped",
+    }
+    assert all(step["end"] == "done" for step in told["steps"]) and len(told["steps"]) == 5
+    assert told["steps"][1]["receipt"]["persistent"]
+
+
+def test_a_drained_host_is_drained() -> None:
+    rack = full_rack()
+    drain(rack)
+    again = drain(rack)
+    assert not again["changed"] and again["steps"] == [] and again["empty"]
+
+
+def test_a_test_run_changes_nothing_and_its_hash_applies_it() -> None:
+    rack = full_rack()
+    plan = drain(rack, test=True)
+    assert plan["test"] and plan["changed"] and len(plan["steps"]) == 5 and on(rack, "h1") == ALL
+    assert drain(rack, test=True)["hash"] == plan["hash"]
+    told = drain(rack, apply=plan["hash"])
+    assert told["hash"] == plan["hash"] and on(rack, "h1") == []
+
+
+def test_a_stale_hash_does_nothing_and_names_what_changed() -> None:
+    rack = full_rack()
+    plan = drain(rack, test=True)
+    create(rack, "root", "acme/new", host="h1")
+    with pytest.raises(Conflict) as told:
+        drain(rack, apply=plan["hash"])
+    assert told.value.code == "plan_changed" and "host h1 has 1 more VMs" in told.value.detail
+    assert len(on(rack, "h1")) == 5 and rack.rack.settings().hosts["h1"].enabled
+
+
+def test_a_hash_that_nobody_kept_does_nothing() -> None:
+    rack = full_rack()
+    for asked in ("0" * 64, drain(rack, "h2", test=True)["hash"]):
+        with pytest.raises(Conflict) as told:
+            drain(rack, apply=asked)
+        assert told.value.code == "plan_changed" and on(rack, "h1") == ALL
+
+
+def test_a_plan_that_would_be_another_one_now_is_not_applied() -> None:
+    """Nothing that it names has changed, but the room on its target."""
+    rack = full_rack(vms=1)
+    plan = drain(rack, test=True)
+    target = plan["steps"][1]["to"]
+    for number in range(5):
+        create(rack, "root", f"acme/more{number}", host=target)
+    with pytest.raises(Conflict) as told:
+        drain(rack, apply=plan["hash"])
+    assert told.value.code == "plan_changed" and any("is new in it" in line for line in told.value.facts["changes"])
+
+
+def test_a_plan_of_a_lost_cache_still_applies_where_it_is_the_plan_of_now() -> None:
+    rack = full_rack()
+    plan = drain(rack, test=True)
+    rack.rack.plans.kept.clear()  # type: ignore[attr-defined]
+    assert drain(rack, apply=plan["hash"])["empty"]
+
+
+def test_a_vm_that_fits_nowhere_refuses_the_whole_drain_before_its_first_step() -> None:
+    rack = full_rack(hosts=2)
+    rack.hosts["h2"].hypervisor.total = Room(8, 400, 100)
+    with pytest.raises(Refused) as told:
+        drain(rack)
+    assert told.value.code == "plan_refused" and len(told.value.facts["refusals"]) == 2
+    assert on(rack, "h1") == ALL and rack.rack.settings().hosts["h1"].enabled
+    done = drain(rack, partial=True)
+    assert len(done["on_host"]) == 2 and not done["empty"] and not rack.rack.settings().hosts["h1"].enabled
+
+
+def test_a_stranger_on_the_host_refuses_it() -> None:
+    rack = full_rack()
+    stranger = Domain("1b5f2f40-4a4e-4b0e-9d2c-0b8f9f1d2c3e", "by-hand", "stopped", 1, 1, 1)
+    rack.hosts["h1"].hypervisor.foreign.append(stranger)
+    with pytest.raises(Refused):
+        drain(rack)
+    assert drain(rack, partial=True)["on_host"] == ["by-hand"]
+
+
+def test_unknown_and_silent_hosts() -> None:
+    rack = full_rack()
+    with pytest.raises(NotFound):
+        drain(rack, "h9")
+    rack.hosts["h1"].silent = True
+    with pytest.raises(Unavailable) as told:
+        drain(rack)
+    assert told.value.code == "host_silent"
+
+
+def test_an_absent_host_stops_nobody() -> None:
+    rack = full_rack()
+    rack.hosts["h3"].silent = True
+    assert drain(rack)["empty"] and on(rack, "h2") == ALL
+
+
+def test_a_failed_step_is_told_and_the_rest_goes_on() -> None:
+    rack = full_rack()
+
+    def fail(step: str) -> None:
+        if step.startswith("create"):
+            raise Refused("disk_failed", "no space left on device")
+
+    broken = drain(rack, test=True)["steps"][1]["to"]
+    rack.hosts[broken].volumes.fault = fail
+    with pytest.raises(Unavailable) as told:
+        drain(rack)
+    assert told.value.code == "plan_incomplete"
+    ends = {step["n"]: step["end"] for step in told.value.facts["steps"]}
+    assert ends[1] == "done" and "failed" in ends.values()
+    assert everybody(rack) == ALL
+    rack.hosts[broken].volumes.fault = lambda step: None
+    rack.clock.sleep(100_000)
+    assert drain(rack)["empty"] and everybody(rack) == ALL
+
+
+def test_each_move_stands_in_the_audit() -> None:
+    rack = full_rack()
+    drain(rack)
+    lines = [text for text in rack.rack.audit.newest() if b'"rack_vm.migrate"' in text]
+    assert len(lines) == 8 and b'"result":"done"' in lines[0] and b'"object":"acme/web' in lines[0]
+
+
+class Killed(BaseException):
+    """The process is gone, without a word."""
+
+
+def kill_at(rack: FakeRack, call: int, *, after: bool) -> None:
+    """The runner dies at its so-manyth call to a host; nobody of it does anything from then on."""
+    left = [call]
+
+    def die(host: str, function: str) -> None:
+        if function == "rack_host.report":
+            return
+        left[0] -= 1
+        if left[0] <= 0:
+            raise Killed
+
+    rack.fleet.after, rack.fleet.before = (die, _nothing) if after else (_nothing, die)
+
+
+def _nothing(host: str, function: str) -> None:
+    """No fault."""
+
+
+@pytest.mark.promise("P16")
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("call", range(1, 18))
+def test_a_drain_that_is_cut_off_at_any_call_and_called_again_ends_the_same(call: int, after: bool) -> None:
+    rack = full_rack()
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 1, "rack": 1}
+    kill_at(rack, call, after=after)
+    cut = False
+    try:
+        drain(rack)
+    except (Killed, Unavailable):
+        cut = True
+    rack.fleet.before = rack.fleet.after = _nothing
+    told = drain(rack)
+    assert told["empty"] and on(rack, "h1") == [] and everybody(rack) == ALL
+    assert cut or not told["changed"]
+    assert not [claim for claim in rack.claims.held.values() if claim.settled_at is None]
+
+
+@pytest.mark.promise("P16")
+@given(st.integers(1, 20), st.booleans(), st.sampled_from(["create", "delete", "move away", "nothing"]))
+def test_a_cut_off_drain_ends_the_same_whatever_others_do_in_between(call: int, after: bool, other: str) -> None:
+    rack = full_rack()
+    kill_at(rack, call, after=after)
+    with contextlib.suppress(Killed, Unavailable):
+        drain(rack)
+    rack.fleet.before = rack.fleet.after = _nothing
+    meanwhile(rack, other)
+    assert drain(rack)["empty"] and on(rack, "h1") == []
+    expected = {"create": [*ALL, "acme.new"], "delete": [name for name in ALL if name != "acme.web3"]}
+    assert sorted(everybody(rack)) == sorted(expected.get(other, ALL))
+
+
+def meanwhile(rack: FakeRack, other: str) -> None:
+    """Somebody else, whose call may be refused as a VM is still on the move."""
+    if other == "create":
+        create(rack, "root", "acme/new")
+    elif other == "delete":
+        rack.clock.sleep(100_000)
+        drain(rack)
+        act(rack, "delete")
+    elif other == "move away":
+        rack.files.data["hosts.yaml"]["hosts"]["h1"]["enabled"] = True
+
+
+def act(rack: FakeRack, verb: Any) -> None:
+    settings = rack.rack.settings()
+    RackVms(rack.rack).act(identify("root", settings), ActOnVm("acme/web3", verb, hard=True), settings)
+
+
+@pytest.mark.promise("P16")
+@pytest.mark.parametrize("call", range(2, 16))
+def test_an_applied_plan_that_was_cut_off_goes_on_by_the_same_hash(call: int) -> None:
+    rack = full_rack()
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 1, "rack": 1}
+    plan = drain(rack, test=True)
+    kill_at(rack, call, after=True)
+    with pytest.raises((Killed, Unavailable)):
+        drain(rack, apply=plan["hash"])
+    rack.fleet.before = rack.fleet.after = _nothing
+    rack.clock.sleep(100_000)
+    tidy(rack)
+    assert drain(rack, apply=plan["hash"])["empty"] and everybody(rack) == ALL
+
+
+def tidy(rack: FakeRack) -> None:
+    """The writer's watch."""
+    settings = rack.rack.settings()
+    MoveEnds(rack.rack).tidy(rack.rack.inventory(settings), settings)
+
+
+def test_a_create_that_was_on_its_way_when_the_host_was_disabled_is_moved_too() -> None:
+    rack = full_rack(vms=1)
+    calls: list[str] = []
+
+    def come(host: str, function: str) -> None:
+        if function != "rack_host.report" and not calls:
+            calls.append(function)
+            rack.files.data["hosts.yaml"]["hosts"]["h1"]["enabled"] = True
+            create(rack, "root", "acme/late", host="h1")
+            rack.files.data["hosts.yaml"]["hosts"]["h1"]["enabled"] = False
+
+    rack.fleet.before = come
+    told = drain(rack)
+    assert told["empty"] and everybody(rack) == ["acme.late", "acme.web1"]
+    assert [step["n"] for step in told["steps"]] == [1, 2, 3]
+
+
+def test_a_plan_that_is_asked_to_end_carries_the_running_steps_to_their_end() -> None:
+    rack = full_rack()
+    moved: list[str] = []
+
+    def movers(_: Any) -> Callable[..., Any]:
+        def move(caller: Any, record: Any, target: str, *rest: Any) -> dict[str, Any]:
+            moved.append(record.name)
+            raise_in_main.append(True)
+            return {"vm": record.title}
+
+        return move
+
+    raise_in_main: list[bool] = []
+    real = plan_run.wait
+
+    def wait(futures: Any, **how: Any) -> Any:
+        done = real(futures, **how)
+        if raise_in_main:
+            raise Cancelled
+        return done
+
+    plan_run.wait = wait  # type: ignore[assignment]
+    try:
+        settings = rack.rack.settings()
+        drains = RackDrains(rack.rack, RackPlans(rack.rack, movers))
+        with pytest.raises(Conflict) as told:
+            drains.drain(identify("root", settings), DrainHost("h1"), settings)
+    finally:
+        plan_run.wait = real
+    assert told.value.code == "job_cancelled"
+    ends = [step["end"] for step in told.value.facts["steps"]]
+    assert ends.count("done") == 1 + len(moved) and "not begun" in ends
+
+
+def test_moves_of_others_are_waited_for() -> None:
+    rack, tries = full_rack(vms=1), [3]
+
+    def movers(real: Any) -> Callable[..., Any]:
+        def move(*call: Any) -> Any:
+            tries[0] -= 1
+            if tries[0]:
+                raise Conflict("too_many_migrations", "8 of 8 moves")
+            return RackPlans(rack.rack).movers(real)(*call)
+
+        return move
+
+    settings = rack.rack.settings()
+    drains = RackDrains(rack.rack, RackPlans(rack.rack, movers))
+    assert drains.drain(identify("root", settings), DrainHost("h1"), settings)["empty"] and tries == [0]
+
+
+def test_a_saved_rack_is_planned_on_without_asking_any_host() -> None:
+    rack = full_rack()
+    settings = rack.rack.settings()
+    told = RackHosts(rack.rack).inventory(settings)
+    rack.rack.saved.texts["/root/rack.json"] = json.dumps(told)  # type: ignore[attr-defined]
+    rack.fleet.calls.clear()
+    plan = drain(rack, test=True, inventory="/root/rack.json")
+    assert [step["do"] for step in plan["steps"]] == ["disable"] + ["move"] * 4 and not rack.fleet.calls
+    for asked in ({"name": "h9", "test": True}, {"name": "h1"}):
+        with pytest.raises((NotFound, BadInput)):
+            drain(rack, inventory="/root/rack.json", **asked)

@@ -1,0 +1,177 @@
+"""Deletions that wait for hosts that are away, on a fake rack: what is held, what is free, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from racksalt.access import identify
+from racksalt.away_watch import AwayWatch
+from racksalt.errors import Conflict, Denied, NotFound, RacksaltError, Refused, Unavailable
+from racksalt.rack_hosts import overview
+from racksalt.rack_requests import ShowVm
+from racksalt.rack_tenants import RackTenants
+from racksalt.rack_vms import RackVms
+from tests.fakes import FakeRack, fake_rack
+from tests.unit.test_rack_vms import act, listed
+from tests.unit.test_vm_create import create
+
+
+@pytest.fixture
+def rack() -> FakeRack:
+    """acme/web1 on h1, which is away."""
+    rack = fake_rack()
+    create(rack, "root", "acme/web1", host="h1")
+    create(rack, "root", "acme/web2", host="h2")
+    listed(rack)
+    rack.hosts["h1"].silent = True
+    return rack
+
+
+def used(rack: FakeRack, tenant: str = "acme") -> int:
+    settings = rack.rack.settings()
+    from racksalt.rack_requests import OneTenant
+
+    told = RackTenants(rack.rack).usage(identify("root", settings), OneTenant(tenant), settings)
+    return int(told["used"]["vms"])
+
+
+def turn(rack: FakeRack, watch: AwayWatch | None = None) -> AwayWatch:
+    watch = watch or AwayWatch()
+    rack.clock.sleep(60)
+    watch.turn(rack.rack)
+    return watch
+
+
+@pytest.mark.promise("P10")
+def test_a_deletion_is_done_for_its_user_and_carried_out_when_the_host_is_back(rack: FakeRack) -> None:
+    gone = act(rack, "delete")
+    assert (gone["vm"], gone["deleted"], gone["pending"], gone["state"]) == ("acme/web1", True, True, None)
+    assert "h1" not in repr(gone)
+    assert listed(rack) == ["acme/web2"] and used(rack) == 1
+    assert list(rack.files.data["pending.yaml"]["deletions"]) == [gone["uuid"]]
+    watch = turn(rack)
+    assert rack.vms_on_hosts() == ["acme.web1", "acme.web2"]
+    rack.hosts["h1"].silent = False
+    assert listed(rack) == ["acme/web2"], "out of sight before it is carried out too"
+    turn(rack, watch)
+    assert rack.vms_on_hosts() == ["acme.web2"] and not rack.hosts["h1"].volumes.files
+    assert not rack.hosts["h1"].hypervisor.leases and not rack.files.data["pending.yaml"]["deletions"]
+    assert create(rack, "root", "acme/web1")["changed"]
+
+
+def test_what_it_held_stays_held_but_its_quota(rack: FakeRack) -> None:
+    address = RackVms(rack.rack).show(
+        identify("root", rack.rack.settings()), ShowVm("acme/web1"), rack.rack.settings()
+    )["addresses"][0]
+    act(rack, "delete")
+    rack.rack.last_known.reports.clear()  # type: ignore[attr-defined]
+    with pytest.raises(Conflict) as told:
+        create(rack, "root", "acme/web1", host="h2")
+    assert told.value.code == "name_in_use"
+    seen = rack.rack.inventory(rack.rack.settings())
+    assert seen.taken().has_address("nat", address), "also when the cache is gone"
+    load = next(load for load in seen.loads() if load.config.name == "h1")
+    assert load.used.memory_mib == 128 + 64
+
+
+def test_the_same_deletion_again_has_the_same_answer(rack: FakeRack) -> None:
+    first = act(rack, "delete")
+    again = act(rack, "delete")
+    assert again == {**first, "changed": False, "steps": []}
+    assert act(rack, "delete", first["uuid"]) == act(rack, "delete", "acme/web1", "root") == again
+    for verb in ("start", "note"):
+        with pytest.raises(NotFound):
+            act(rack, verb, note="x") if verb == "note" else act(rack, verb)
+
+
+@pytest.mark.parametrize(("user", "name"), [("bob", "acme/web1"), ("bob", "web1"), ("carol", "acme/web1")])
+def test_nobody_else_learns_of_it(rack: FakeRack, user: str, name: str) -> None:
+    act(rack, "delete")
+    with pytest.raises(Denied if user == "carol" else NotFound):
+        act(rack, "delete", name, user)
+
+
+def test_a_protected_vm_is_refused_by_what_is_last_known() -> None:
+    rack = fake_rack()
+    create(rack, "root", "acme/web1", host="h1", protected=True)
+    listed(rack)
+    rack.hosts["h1"].silent = True
+    with pytest.raises(Refused) as told:
+        act(rack, "delete")
+    assert told.value.code == "vm_protected" and "pending.yaml" not in rack.files.data
+
+
+def test_a_test_writes_nothing(rack: FakeRack) -> None:
+    assert act(rack, "delete", test=True)["test"] and "pending.yaml" not in rack.files.data
+    assert listed(rack) == ["acme/web1", "acme/web2"]
+
+
+def test_other_verbs_are_refused_as_ever(rack: FakeRack) -> None:
+    with pytest.raises(Unavailable) as told:
+        act(rack, "start")
+    assert told.value.code == "host_silent"
+
+
+def test_a_lost_answer_to_a_deletion_is_one_that_waits() -> None:
+    rack = fake_rack()
+    create(rack, "root", "acme/web1", host="h1")
+    host = rack.hosts["h1"]
+    rack.fleet.before = lambda name, function: setattr(host, "loses_returns", function == "rack_vm.act")
+    assert act(rack, "delete")["pending"]
+    turn(rack)
+    assert rack.vms_on_hosts() == [] and not rack.files.data["pending.yaml"]["deletions"]
+
+
+def test_what_its_host_refuses_still_waits(rack: FakeRack) -> None:
+    gone = act(rack, "delete")
+    rack.hosts["h1"].silent = False
+
+    def fail(step: str) -> None:
+        if step == "remove":
+            raise Refused("disk_failed", "read-only file system")
+
+    rack.hosts["h1"].volumes.fault = fail
+    watch = turn(rack)
+    assert list(rack.files.data["pending.yaml"]["deletions"]) == [gone["uuid"]]
+    rack.hosts["h1"].volumes.fault = lambda step: None
+    turn(rack, watch)
+    assert rack.vms_on_hosts() == ["acme.web2"] and not rack.files.data["pending.yaml"]["deletions"]
+
+
+def test_one_call_carries_all_that_waits_for_a_host(rack: FakeRack) -> None:
+    rack.hosts["h1"].silent = False
+    for number in range(3, 6):
+        create(rack, "root", f"acme/web{number}", host="h1")
+    listed(rack)
+    rack.hosts["h1"].silent = True
+    for name in ("web1", "web3", "web4", "web5"):
+        act(rack, "delete", name)
+    rack.hosts["h1"].silent = False
+    rack.fleet.calls.clear()
+    turn(rack)
+    assert rack.fleet.calls.count(("h1", "rack_host.settle")) == 1 and rack.vms_on_hosts() == ["acme.web2"]
+
+
+def test_the_operator_sees_what_waits(rack: FakeRack) -> None:
+    act(rack, "delete")
+    settings = rack.rack.settings()
+    (waits,) = overview(rack.rack.inventory(settings), settings)["deletions_pending"]
+    assert (waits["vm"], waits["host"], waits["by"]) == ("acme/web1", "h1", "alice")
+
+
+def test_a_host_that_was_taken_out_of_the_files_waits_for_nothing(rack: FakeRack) -> None:
+    act(rack, "delete")
+    del rack.files.data["hosts.yaml"]["hosts"]["h1"]
+    assert create(rack, "root", "acme/web1")["changed"]
+    turn(rack)
+    assert not rack.files.data["pending.yaml"]["deletions"]
+
+
+@pytest.mark.parametrize("data", [{"deletions": {"x": {}}}, {"deletions": {"0" * 36: {"host": "h1"}}}, {"more": 1}])
+def test_a_file_with_mistakes_decides_nothing(rack: FakeRack, data: Any) -> None:
+    rack.files.data["pending.yaml"] = data
+    with pytest.raises(RacksaltError) as told:
+        listed(rack)
+    assert told.value.code == "bad_rack_files"
