@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 
 demo: ; @rackbox/rackbox demo
 demo-down: ; @rackbox/rackbox down
-test: ; @t=$(TOOLS) && $$t/bin/python -m pytest $(ARGS)
+test: ; @t=$(TOOLS) && $$t/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 lint: ; @t=$(TOOLS) && $$t/bin/python -m pytest tests/lint $(ARGS)
 promises: ; @t=$(TOOLS) && $$t/bin/python -m pytest -m promise --promises $(ARGS)
 bench: ; @t=$(TOOLS) && $$t/bin/python -m tests.bench $(if $(ONLY),--only $(ONLY))

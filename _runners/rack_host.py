@@ -86,7 +86,7 @@ def drift(
 
     .. code-block:: bash
 
-        salt-run rack_host.drift revert=d5f0c8a1b2c3 test=True
+        salt-run rack_host.drift host=h2
     """
     return _answer("rack_host.drift", locals())
 
@@ -164,7 +164,6 @@ def drain(
     .. code-block:: bash
 
         salt-run rack_host.drain h2 test=True
-        salt-run rack_host.drain h2
     """
     return _answer("rack_host.drain", locals())
 
@@ -265,7 +264,7 @@ def inventory(**unknown: Any) -> Any:
     return _answer("rack_host.inventory", locals())
 
 
-def rebuild_inventory(**unknown: Any) -> Any:
+def rebuild_inventory(test: Any = None, **unknown: Any) -> Any:
     """Drop what the master keeps of the hosts' reports, and read all hosts anew.
 
     CLI Example:

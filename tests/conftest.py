@@ -19,11 +19,15 @@ _LOGGED = pytest.StashKey["RealRack"]()
 
 @pytest.fixture(scope="session")
 def booted_rack(request: pytest.FixtureRequest) -> Iterator[RealRack]:
-    """One rackbox for the whole run, named by RACKBOX_TEST; RACKBOX_KEEP keeps it, and finds it again next time."""
+    """One rackbox for the whole run, named by RACKBOX_TEST; RACKBOX_KEEP keeps it, and finds it again next time.
+
+    Where several workers share the tests, each has a rackbox of its own: most of the time they wait.
+    """
     from tests import on_rack
 
     keep = bool(os.environ.get("RACKBOX_KEEP"))
-    real = on_rack.bring_up(os.environ.get("RACKBOX_TEST", "test"), hosts=_HOSTS, reuse=keep)
+    name = os.environ.get("RACKBOX_TEST", "test") + os.environ.get("PYTEST_XDIST_WORKER", "")
+    real = on_rack.bring_up(name, hosts=_HOSTS, reuse=keep)
     request.config.stash[_LOGGED] = real
     real.revive()
     real.keep_files()

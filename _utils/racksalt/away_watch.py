@@ -22,14 +22,17 @@ TURN_S = 1.0
 _CALM_S = 20.0
 _AWAY_S = 5.0
 _LATEST_S = 60.0
+#: A host that takes so long over what waits for it is left alone for a while: others wait for the word meanwhile.
+_HANGS_S, _REST_S = 20.0, 600.0
 
 
 @dataclass
 class AwayWatch:
-    """One watch; ``_woken`` are boots that have had the writer's word."""
+    """One watch; ``_woken`` are boots that have had the writer's word, ``_rests`` those that are left alone until."""
 
     snapshots: RackSnapshots = field(default_factory=RackSnapshots)
     _woken: dict[str, str] = field(default_factory=dict)
+    _rests: dict[str, tuple[str, float]] = field(default_factory=dict)
     _next_at: float = 0.0
     _rest_until: float = 0.0
 
@@ -64,8 +67,20 @@ class AwayWatch:
     def _contact(self, rack: Rack, current: Settings, seen: Inventory) -> None:
         """A host that has booted is told once."""
         new = {host: boot for host, boot in waking(seen).items() if self._woken.get(host) != boot}
-        told = RackPending(rack).apply(current, seen, woken=new)
+        told = RackPending(rack).apply(current, seen, woken=new, resting=self._resting(seen, rack.clock.now()))
+        until = rack.clock.now() + _REST_S
+        self._rests |= {host: (_boot(seen, host), until) for host, took in told.missed.items() if took > _HANGS_S}
         self._woken |= {host: new[host] for host in told.reached if host in new}
         for line in told.lines:
             log.info("%s", line)
             rack.audit.append(audit.outcome(Act(rack.master, "rack_away", object=line.partition(":")[0]), line))
+
+    def _resting(self, seen: Inventory, now: float) -> set[str]:
+        """Hosts that are left alone; not after another boot, nor where this master's clock was set back."""
+        known = ((host, *rest) for host, rest in self._rests.items())
+        return {host for host, boot, until in known if _boot(seen, host) == boot and 0 < until - now <= _REST_S}
+
+
+def _boot(seen: Inventory, host: str) -> str:
+    view = seen.hosts.get(host)
+    return view.report.boot if view is not None and view.report is not None else ""

@@ -18,8 +18,11 @@ from racksalt.balance_board import MEMORY, OFFLINE, WEIGHT, Board, Flags, Floats
 
 #: Scores that are nearer than this may be equal, and are added up anew in hbal's own order.
 _NEAR = 1e-11
-#: A chord is taken for no steeper than this allows.
-_FLAT = 1e-150
+#: A chord is taken for no steeper than this allows: a flatter one lies below the root too, and a very steep one would
+#: make more of rounding than of the difference between two hosts.
+_FLAT = 1e-4
+#: A sum of squares is not known better than that; its root, near zero, by far less well.
+_ROUNDING = 1e-15
 #: So many sources and targets are tried for a first score.
 _FEW = 4
 
@@ -240,16 +243,17 @@ class _Look:
         shifted = rows.given * self.twice_apart[:, None, :]
         at_source, at_target = rows.squared + shifted, rows.squared - shifted
         rest = rows.uneven / hosts**2
-        low = np.maximum(self.variance + self._end(at_source, at_target, np.minimum, np.inf) / hosts - rest, 0.0)
+        least = self.variance + self._end(at_source, at_target, np.minimum, np.inf) / hosts - rest
+        low = np.maximum(least - _ROUNDING, 0.0)
         high = np.maximum(self.variance + self._end(at_source, at_target, np.maximum, -np.inf) / hosts, low)
         roots = np.sqrt(low), np.sqrt(high)
         # The slope of the chord; of one without length, that of the root.
         slope = 2 * WEIGHT / np.maximum(roots[0] + roots[1], _FLAT)
-        least = (2 * WEIGHT * roots[0] + slope * (self.variance - rest - low)).sum() + self.penalty + rows.still
+        told = (2 * WEIGHT * roots[0] + slope * (self.variance - rest - low)).sum() + self.penalty + rows.still
         weight = slope / hosts
         source = np.where(self.gives, np.einsum("m,mrh->rh", weight, at_source) + self.relief, np.inf)
         target = np.where(self.takes, np.einsum("m,mrh->rh", weight, at_target), np.inf)
-        return source, target, float(least)
+        return source, target, float(told)
 
     def _end(self, at_source: Floats, at_target: Floats, which: np.ufunc, none: float) -> Floats:
         """The most, or the least, that a sum of squares can change by in one step."""

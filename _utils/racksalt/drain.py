@@ -49,10 +49,11 @@ def empty(board: Board, host: str, pieces: Mapping[str, Sequence[Piece]]) -> Emp
     own = pieces.get(host, ())
     others = {name: there for name, there in pieces.items() if name != host}
     first = sorted(_units(own), key=lambda unit: _largest_first(unit, board))
+    by_uuid = {piece.uuid: piece for there in others.values() for piece in there}
     found: list[Emptied] = []
     tries = _Tries()
     for choice in (_emptiest_first, _fullest_first):
-        found += _ways(board, _Emptying(host, others, choice, tries), first)
+        found += _ways(board, _Emptying(host, others, by_uuid, choice, tries), first)
         if not found[-1].left and len(found[-1].moves) == len(own):
             break
     return min(found, key=lambda one: (len(one.left), len(one.moves)))
@@ -128,6 +129,7 @@ class _Emptying:
 
     host: str
     others: Mapping[str, Sequence[Piece]]
+    by_uuid: Mapping[str, Piece]
     choice: Choice
     tries: _Tries
 
@@ -197,7 +199,7 @@ class _Emptying:
 
     def _on(self, board: Board, host: str) -> list[Piece]:
         """The VMs that may be moved off a host at this moment of the plan; a group is left where it is."""
-        came = (piece for own in self.others.values() for piece in own if piece.uuid in board.moved)
+        came = (self.by_uuid[uuid] for uuid in board.moved if uuid in self.by_uuid)
         there = {piece.uuid: piece for piece in itertools.chain(self.others.get(host, ()), came)}
         return [piece for piece in there.values() if host in board.at(piece) and not piece.record.affinity]
 

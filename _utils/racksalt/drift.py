@@ -68,7 +68,7 @@ class Facts:
     """All that is compared. ``held`` are the holdings of the hosts that told them.
 
     ``genuine`` says whether the rack signed a record. ``made`` are the VMs that the audit knows of, and ``accepted``
-    the lines that were taken as they are.
+    the lines that were adopted: of those, the missing ones were taken as gone.
     """
 
     seen: Inventory
@@ -111,9 +111,12 @@ class Facts:
 
 
 def lines(facts: Facts) -> list[Line]:
-    """Everything, in the order in which it matters; what was accepted is left out."""
+    """Everything, in the order in which it matters; VMs that were taken as gone are left out.
+
+    Every other line that was adopted has ended by that. Where it tells the same once more, it has come again.
+    """
     found = [*_twice(facts), *_strangers(facts), *_changed(facts), *_missing(facts), *_disks(facts), *_leases(facts)]
-    left = [line for line in found if line.id not in facts.accepted]
+    left = [line for line in found if line.kind != "missing" or line.id not in facts.accepted]
     return sorted(left, key=lambda line: (_KINDS.index(line.kind), line.host, line.object, line.found))
 
 

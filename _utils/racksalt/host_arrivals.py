@@ -12,6 +12,7 @@ from racksalt.errors import BadInput, Conflict, Refused
 from racksalt.host_admission import Admission
 from racksalt.host_moves import HostMoves
 from racksalt.host_requests import ReceiveMove, WithdrawMove, seed_context
+from racksalt.host_vms import take_back
 from racksalt.model import Record
 
 #: No seed is larger than this; what unpacks to more is none.
@@ -25,7 +26,10 @@ class HostArrivals:
     moves: HostMoves
 
     def receive(self, request: ReceiveMove) -> dict[str, Any]:
-        """Make room, disk, seed and addresses, and let the source in; whatever fails, nothing of it stays."""
+        """Make room, disk, seed and addresses, and let the source in; whatever fails, nothing of it stays.
+
+        What cannot be taken back is named in the error's fact ``left``, and removed by :meth:`withdraw` later.
+        """
         vm = request.record
         with ExitStack() as undo, self.moves.vms.lock():
             self._admit(request)
@@ -34,9 +38,9 @@ class HostArrivals:
             else:
                 self._make_files(request, undo)
             for nic in vm.nics:
-                undo.callback(self.moves.quietly, self.moves.vms.hypervisor.release_address, nic)
+                take_back(undo, self.moves.vms.hypervisor.release_address, nic)
                 self.moves.vms.hypervisor.reserve_address(nic)
-            undo.callback(self.moves.quietly, self.moves.doors.close, vm.uuid, request.source)
+            take_back(undo, self.moves.doors.close, vm.uuid, request.source)
             self.moves.doors.open(vm.uuid, request.source, request.deadline)
             undo.pop_all()
         return {"vm": vm.title, "host": self.moves.vms.host}
@@ -114,6 +118,6 @@ class HostArrivals:
             )
         seed = self._opened_seed(request)
         backing = volumes.image_path(disk.backing) if disk.backing else None
-        undo.callback(self.moves.quietly, volumes.remove, vm.tenant, vm.uuid)
+        take_back(undo, volumes.remove, vm.tenant, vm.uuid)
         volumes.create_like(vm.tenant, vm.uuid, size_bytes=disk.size_bytes, backing=backing, format=disk.backing_format)
         volumes.copy_seed(vm.tenant, vm.uuid, seed)

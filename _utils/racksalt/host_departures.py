@@ -58,7 +58,7 @@ class HostDepartures:
         return Sent(domain.state)
 
     def recall(self, request: RecallMove) -> dict[str, Any]:
-        """Whether this host is still sending the VM; one that was stopped is stopped again when it is not."""
+        """Whether this host is still sending the VM, and has it; one that was stopped is stopped again if not."""
         for _ in range(_ABORT_TRIES if request.abort else 1):
             if request.abort:
                 self.moves.quietly(self.moves.hypervisor.abort_move, request.uuid)
@@ -67,10 +67,10 @@ class HostDepartures:
                     self._put_back(request.uuid, request.was)
                     if not request.abort:
                         self._go_on(request.uuid, request.was)
-                    return {"at_work": False}
+                    return {"at_work": False, "there": self.moves.find(request.uuid) is not None}
             if request.abort:
                 self.moves.vms.clock.sleep(_ABORT_PAUSE_S)
-        return {"at_work": True}
+        return {"at_work": True, "there": True}
 
     def _check_movable(self, domain: Domain, xml: str) -> None:
         title = domain.record.title if domain.record else domain.name

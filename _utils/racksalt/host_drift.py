@@ -125,9 +125,13 @@ class HostDrift:
         return [f"address {nic.address} for {nic.mac}"]
 
     def _domain(self, uuid: str) -> Domain:
+        """A domain that is here for good: what is written to one on its way would be lost, or bring it back."""
         found = next((domain for domain in self.vms.hypervisor.domains([uuid]) if not domain.incoming), None)
         if found is None:
             raise NotFound("vm_not_found", f"no domain {uuid} on host {self.vms.host}", vm=uuid)
+        if self.vms.hypervisor.is_moving(uuid):
+            told = f"domain {found.name} is on its way to another host; try again when it is there"
+            raise Conflict("vm_moving", told, vm=found.name)
         return found
 
 

@@ -20,6 +20,9 @@ from racksalt.vm_verbs import DOWN
 
 log = logging.getLogger(__name__)
 
+#: A look at whether a VM is still being sent holds its lock for a moment.
+_SENDING_S = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class HostMoves:
@@ -78,11 +81,12 @@ class HostMoves:
         return self._told(uuid, stats=stats)
 
     def _gone(self, request: EndMove) -> MoveEnd:
+        """While the move is still being made, its last step may fail at the target, and the guest goes on here."""
         vm = request.record
-        with self.vms.lock():
+        with self.sending(vm.uuid, wait_s=_SENDING_S), self.vms.lock():
             domain = self.find(vm.uuid)
             older = domain is not None and domain.record is not None and domain.record.generation < vm.generation
-            if domain is None or (older and request.looked):
+            if domain is None or (older and request.looked and not self.vms.hypervisor.is_moving(vm.uuid)):
                 self.remove(vm, shared=request.shared)
         return self._told(vm.uuid)
 

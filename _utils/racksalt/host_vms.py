@@ -134,7 +134,7 @@ class HostVms:
         vm = request.record
         secrets = self._secrets(request)
         boot, backing = self._image_files(request)
-        _take_back(undo, self.volumes.remove, vm.tenant, vm.uuid)
+        take_back(undo, self.volumes.remove, vm.tenant, vm.uuid)
         disk = self.volumes.create(
             vm.tenant,
             vm.uuid,
@@ -145,7 +145,7 @@ class HostVms:
         documents = seed.files(vm, request.network, ssh_keys=secrets.ssh_keys, user_data=secrets.user_data)
         seed_path = self.volumes.write_seed(vm.tenant, vm.uuid, documents)
         for nic in vm.nics:
-            _take_back(undo, self.hypervisor.release_address, nic)
+            take_back(undo, self.hypervisor.release_address, nic)
             self.hypervisor.reserve_address(nic)
         plan = DomainPlan(
             vm,
@@ -156,7 +156,7 @@ class HostVms:
             request.cpu,
         )
         for step in (self._power_off, self._undefine, self._power_off):
-            _take_back(undo, step, vm.uuid)
+            take_back(undo, step, vm.uuid)
         self.hypervisor.define(domain_xml.build(plan))
 
     def _secrets(self, request: CreateOnHost) -> Secrets:
@@ -258,14 +258,15 @@ class HostVms:
         return {}
 
 
-def _take_back(undo: ExitStack, step: Callable[..., object], *arguments: object) -> None:
-    """Have ``step`` done if the create fails. One that fails itself neither stops the others nor hides the reason."""
+def take_back(undo: ExitStack, step: Callable[..., object], *arguments: object) -> None:
+    """Have ``step`` done if what is being made fails. One that fails itself neither stops the others nor hides the
+    reason, whose fact ``left`` tells of it."""
 
     def leave(_kind: object, reason: BaseException | None, _trace: object) -> bool:
         try:
             step(*arguments)
         except (RacksaltError, OSError) as error:
-            log.error("a create that failed leaves something behind: %s", error)
+            log.error("what failed leaves something behind: %s", error)
             if isinstance(reason, RacksaltError):
                 reason.facts.setdefault("left", []).append(str(error))
         return False

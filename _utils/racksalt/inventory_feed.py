@@ -14,7 +14,7 @@ from typing import Any
 from racksalt import host_events
 from racksalt.host_answers import Unproved
 from racksalt.host_events import Changes
-from racksalt.model import HostReport
+from racksalt.model import MOST_DOMAINS, HostReport
 from racksalt.rack import FRESH_S, Rack
 from racksalt.settings import Settings
 
@@ -47,7 +47,7 @@ class Live:
         told = {domain.uuid: domain for domain in changes.changed}
         gone = set(changes.gone)
         marks = {uuid: mark for uuid, mark in self.marks.items() if uuid not in gone} | host_events.marks(told.values())
-        if host_events.digest(marks) != changes.digest:
+        if host_events.digest(marks) != changes.digest or len(marks) > MOST_DOMAINS:
             return None
         known = {domain.uuid: domain for domain in self.report.domains if domain.uuid not in gone}
         read_at = self._at(changes.uptime_s) if changes.whole else self.report.read_at

@@ -20,6 +20,8 @@ from racksalt.settings import Settings
 from racksalt.shape import Path, Problem
 
 _DECODER = json.JSONDecoder()
+#: So many mistakes are told: to find the line of each is to read the file again.
+_MOST_MISTAKES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class SavedRack:
 
 
 def parse(text: str, settings: Settings, *, path: str) -> Inventory:
-    """The rack in the file, with the policies of today's files; ``bad_inventory_file`` lists every mistake."""
+    """The rack in the file, with the policies of today's files; ``bad_inventory_file`` lists the first mistakes."""
     data, top = _value(text, path)
     problems: list[Problem] = []
     saved = shape.read(SavedRack, data, top, problems)
@@ -117,7 +119,7 @@ def _view(host: SavedHost, domains: list[Domain]) -> HostView:
 
 
 def _mistakes(text: str, path: str, problems: list[Problem]) -> BadInput:
-    told = [{"line": line_of(text, one.path), **one.as_dict()} for one in problems]
+    told = [{"line": line_of(text, one.path), **one.as_dict()} for one in problems[:_MOST_MISTAKES]]
     return _bad(path, [{key: one[key] for key in ("line", "field", "allowed")} for one in told])
 
 

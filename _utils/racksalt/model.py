@@ -358,11 +358,19 @@ MasterId = Annotated[str, Matches(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,253}[A-Za-z0-9]
 
 @dataclass(frozen=True, slots=True)
 class SnapshotHead:
-    """A snapshot of the inventory that a host keeps for a master; a higher version is a newer one of any master."""
+    """A snapshot of the inventory that a host keeps for a master; a higher version is a newer one of any master.
+
+    ``proof`` is sealed by a master of the rack over the rest: a host can only name what was given to hosts once.
+    """
 
     master: MasterId
     version: Annotated[int, Range(1, 10**15)]
     root: Sha256
+    proof: Annotated[str, Holds(lambda text: len(text) <= 1000 and text.isascii(), "a sealed text")] = ""
+
+
+#: No host has more domains; one that tells of more would fill its master.
+MOST_DOMAINS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,15 +383,15 @@ class HostReport:
 
     host: Name
     total: Room
-    domains: tuple[Domain, ...] = ()
+    domains: Annotated[tuple[Domain, ...], Items(MOST_DOMAINS)] = ()
     hypervisor: str = ""
     read_at: float = 0.0
     boot: Boot = ""
     uptime_s: Uptime = 0.0
     #: The newest that each master told this host.
-    audit_heads: tuple[Head, ...] = ()
+    audit_heads: Annotated[tuple[Head, ...], Items(32)] = ()
     #: The newest snapshot of each master that this host keeps.
-    snapshots: tuple[SnapshotHead, ...] = ()
+    snapshots: Annotated[tuple[SnapshotHead, ...], Items(32)] = ()
     #: Whether it has booted, and waits for the writer's word before it starts its VMs.
     waits: bool = False
     cpu: HostCpu | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from racksalt import record_proof, shape
 from racksalt.errors import RacksaltError, Unavailable
@@ -80,14 +80,17 @@ class MoveCalls:
         answers = self._publish(hosts, "rack_vm.conclude", request, _QUICK_S)
         return {host: _parsed(MoveEnd, host, answers[host]) for host in hosts}
 
-    def recall(self, *, abort: bool) -> bool:
-        """Whether the source is still at it."""
+    def recall(self, *, abort: bool) -> Literal["sends", "has", "lacks"]:
+        """Whether the source still sends the VM; and if not, whether it has it."""
         request = RecallMove(self.claim.record.uuid, self.claim.was or "unknown", abort)
-        return bool(self._ask(dict, self.source, "rack_vm.recall", request, _RECALL_S).get("at_work", True))
+        answer = self._ask(dict, self.source, "rack_vm.recall", request, _RECALL_S)
+        if answer.get("at_work") is not False:
+            return "sends"
+        return "has" if answer.get("there") is True else "lacks"
 
-    def withdraw(self) -> bool:
+    def withdraw(self, *, looked: bool) -> bool:
         """Whether nothing of the move is left at the target."""
-        request = WithdrawMove(self.claim.record, self._address(self.source), self.claim.shared, looked=True)
+        request = WithdrawMove(self.claim.record, self._address(self.source), self.claim.shared, looked)
         return not self._ask(dict, self.target, "rack_vm.withdraw", request, _QUICK_S).get("there", True)
 
     def reports(self) -> dict[str, HostReport]:

@@ -25,9 +25,14 @@ class MoveClaims:
     settings: Settings
 
     def hold(self, record: Record, target: str | None, how: How, seen: Inventory) -> Claim:
-        """Decide, and write it down; durable when this returns. ``record`` is the VM as the caller knows it."""
+        """Decide, and write it down; durable when this returns. ``record`` is the VM as the caller knows it.
+
+        A deletion that waits is written under the same lock: one that came since the look is seen here.
+        """
         with self.rack.claims.locked():
             held = self.rack.claims.certain()
+            if record.uuid in self.rack.settings().deletions:
+                raise _not_there(record)
             claim = self.decide(record, target, how, seen.with_claims(held))
             self.rack.claims.write(claim)
         return claim
@@ -55,7 +60,7 @@ class MoveClaims:
             raise rack_vms.moving(record)
         vm = seen.vm(record.uuid)
         if vm is None:
-            raise NotFound("vm_not_found", f"no VM {record.title}", vm=record.title)
+            raise _not_there(record)
         if (vm.record.host, vm.record.generation) != (record.host, record.generation):
             raise Conflict("record_changed", f"{record.title} is not what it was: it is on {vm.record.host}")
         if not vm.host_answers:
@@ -103,6 +108,10 @@ class MoveClaims:
         told = [verdict for verdict in placement.verdicts(wish, load) if verdict.rule not in how.ignore]
         same = source.accelerator == target.accelerator
         return [*told, Verdict("accelerator", same, source.accelerator, target.accelerator)]
+
+
+def _not_there(record: Record) -> NotFound:
+    return NotFound("vm_not_found", f"no VM {record.title}", vm=record.title)
 
 
 def _refused(record: Record, refusals: Sequence[Any], told: str) -> Refused:

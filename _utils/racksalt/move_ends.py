@@ -50,14 +50,17 @@ class MoveEnds:
 
     def await_end(self, claim: Claim, settings: Settings) -> Found:
         """Look until it is known, or for a while."""
-        uuid = claim.record.uuid
         for _ in range(_LOOKS):
-            held = next((one for one in self.rack.claims.all() if one.record.uuid == uuid and one.is_moving), None)
+            held = self.held(claim)
             found = self.look(held, settings) if held else Found("held", _TAKEN)
             if found.what != "held" or found.told != _UNDER_WAY:
                 return found
             self.rack.clock.sleep(_LOOK_PAUSE_S)
         return found
+
+    def held(self, claim: Claim) -> Claim | None:
+        """The claim as it is now, if it is still one of a move: a look gives it more time."""
+        return next((one for one in self.rack.claims.all() if one.record == claim.record and one.is_moving), None)
 
     def look(self, claim: Claim, settings: Settings) -> Found:
         """One look at both ends, and what follows from it."""
@@ -92,7 +95,7 @@ class MoveEnds:
         taken = self._take(calls)
         if taken is None:
             return Found("held", _TAKEN)
-        if taken.recall(abort=False) or not taken.withdraw():
+        if taken.recall(abort=False) != "has" or not taken.withdraw(looked=True):
             return Found("held", _UNDER_WAY)
         RackClaims(self.rack).end(taken.claim)
         was = taken.claim.was if domain is None or domain.state == "paused" else domain.state
@@ -109,6 +112,9 @@ class MoveEnds:
         title, hosts = claim.record.title, (claim.moves_from or "", claim.record.host)
         if not RackClaims(self.rack).is_due(claim):
             return ""
+        over = _over(claim, seen)
+        if over:
+            return f"{title}: {over}" if RackClaims(self.rack).end(claim) else ""
         if not all(host in seen.hosts and seen.hosts[host].answers for host in hosts):
             return ""
         found = self.look(claim, settings)
@@ -117,6 +123,15 @@ class MoveEnds:
 
 _UNDER_WAY = "it is still under way"
 _TAKEN = "somebody else is ending it"
+
+
+def _over(claim: Claim, seen: Inventory) -> str:
+    """Why no look is needed, or none can be had: nothing is removed then, and the VM is where it is seen."""
+    now = seen.index.vms.get(claim.record.uuid)
+    if now is not None and now.record.generation > claim.record.generation:
+        return f"a later move has brought it to {now.record.host}"
+    gone = [host for host in (claim.moves_from or "", claim.record.host) if host not in seen.hosts]
+    return f"host {' and '.join(gone)} is not in hosts.yaml any more" if gone else ""
 
 
 def _domain(report: HostReport, claim: Claim) -> Domain | None:

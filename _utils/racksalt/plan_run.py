@@ -6,6 +6,7 @@ A step that fails stops what waits for it, and nothing else; each step's end is 
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -60,10 +61,11 @@ class Stopped(Exception):
         self.ends = ends
 
 
-def carry_out(plan: Plan, act: Act, limits: Limits) -> list[StepEnd]:
+def carry_out(plan: Plan, act: Act, limits: Limits, *, stop: threading.Event | None = None) -> list[StepEnd]:
     """Every step of the plan, each in a thread of its own; how each ended.
 
-    Asked to end, it begins no more steps, and raises :class:`Stopped` when those that run have ended.
+    Asked to end, it begins no more steps, and raises :class:`Stopped` when those that run have ended. ``stop`` tells
+    them of it, as one may still be waiting for its turn.
     """
     run, stopped = _Run(plan, act, limits), False
     with ThreadPoolExecutor(max(1, limits.rack), thread_name_prefix="plan") as threads:
@@ -72,6 +74,8 @@ def carry_out(plan: Plan, act: Act, limits: Limits) -> list[StepEnd]:
                 wait(run.at_work, return_when=FIRST_COMPLETED)
         except Cancelled:
             stopped = True
+            if stop is not None:
+                stop.set()
     run.raise_unforeseen()
     if stopped:
         raise Stopped(run.told("the plan was stopped"))

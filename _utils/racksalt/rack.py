@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 READ_TIMEOUT_S = 10.0
 #: A create may begin on a look at the hosts that is so old.
 RECENT_S = 2.0
+#: Or on their events, where each host has told of itself so lately: little more than its heartbeat takes.
+BEAT_RECENT_S = 5.0
 #: What a host's events tell is as good as a look for so long after all of it was told: two beats, and a little.
 FRESH_S = 10.0
 #: So many new records that do not count are told to the audit by one look.
@@ -95,12 +97,7 @@ class Rack:
         A host's events do not count for who has just changed something there: what they tell may be from before.
         """
         asked_at, ring = self.clock.now(), self.ring.read()
-        live, touched = self.last_known.live(), self.last_known.touched()
-        fresh = {
-            host: live[host]
-            for host in current.hosts
-            if host in live and is_fresh(live[host], touched.get(host), now=asked_at)
-        }
+        fresh = self._fresh(current, asked_at)
         if not fresh:
             return self.inventory(current)
         look = Look(asked_at, dict.fromkeys(fresh, ""))
@@ -111,13 +108,20 @@ class Rack:
         return self._seen(current, both, self._proven(current, known, ring))
 
     def recent_inventory(self, current: Settings) -> Inventory | None:
-        """The last look, where every host answered a moment ago; what was claimed since is in the claims."""
-        look = self.last_known.look()
-        if look is None or not 0 <= self.clock.now() - look.began <= RECENT_S:
+        """The last look, where every host answered a moment ago, or else what the hosts' events tell of all of them.
+
+        It is enough to begin on: what was claimed since is in the claims, and each host checks again.
+        """
+        look, ring, now = self.last_known.look(), self.ring.read(), self.clock.now()
+        if look is not None and 0 <= now - look.began <= RECENT_S:
+            seen = self._seen(current, look, self._proven(current, self.last_known.read(), ring))
+            return seen if all(view.answers for view in seen.hosts.values()) else None
+        fresh = self._fresh(current, now)
+        if not fresh or len(fresh) < len(current.hosts):
             return None
-        ring = self.ring.read()
-        seen = self._seen(current, look, self._proven(current, self.last_known.read(), ring))
-        return seen if all(view.answers for view in seen.hosts.values()) else None
+        if min(report.read_at for report in fresh.values()) < now - BEAT_RECENT_S:
+            return None
+        return self._seen(current, Look(now, dict.fromkeys(fresh, "")), self._proven(current, fresh, ring))
 
     def forget_vm(self, host: str, uuid: str) -> None:
         """Take a VM that its host has deleted out of claims, and out of the last report, which may be used again."""
@@ -142,6 +146,15 @@ class Rack:
         unknown = [host for host in told if host not in reports and not self._last([host])]
         self._snapshot_reader(current).catch_up(reports, unknown, writes=self.master == current.writer)
         return reports, {host: one if isinstance(one, str) else "" for host, one in told.items()}
+
+    def _fresh(self, current: Settings, now: float) -> dict[str, HostReport]:
+        """What the events of hosts tell, of those whose events count now."""
+        live, touched = self.last_known.live(), self.last_known.touched()
+        return {
+            host: live[host]
+            for host in current.hosts
+            if host in live and is_fresh(live[host], touched.get(host), now=now)
+        }
 
     def _seen(self, current: Settings, look: Look, proven: Mapping[str, HostReport]) -> Inventory:
         hosts = {name: _view(config, proven.get(name), look) for name, config in current.hosts.items()}

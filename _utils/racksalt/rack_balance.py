@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from racksalt import balance, balance_input, plans, rack_plans
+from racksalt import balance_input, plans, rack_plans
 from racksalt.access import Caller
 from racksalt.balance import Balance
 from racksalt.drain_plan import pieces_of
@@ -30,8 +30,7 @@ class RackBalance:
     def balance(self, caller: Caller, asked: BalanceRack, settings: Settings) -> dict[str, Any]:
         """Move VMs until no move gains enough; with ``test`` only tell the plan, and what it gains."""
         seen = self.rack.inventory(settings)
-        cluster = balance_input.cluster_of(seen, settings)
-        found = balance.plan(cluster, min_gain=asked.min_gain, max_moves=asked.max_moves)
+        found = balance_input.even_out(seen, settings, min_gain=asked.min_gain, max_moves=asked.max_moves)
         plan, scores = balance_plan(seen, settings, found), _scores(found)
         if asked.test:
             return {**self.plans.told(plan), **scores}

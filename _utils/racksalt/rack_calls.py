@@ -105,7 +105,9 @@ CALLS: Mapping[str, RackCall] = {
     ),
     "rack_host.list": RackCall(asks.NoArguments, lambda rack, _, __, settings: RackHosts(rack).list(settings)),
     "rack_host.rebuild_inventory": RackCall(
-        asks.NoArguments, lambda rack, _, __, settings: RackHosts(rack).rebuild_inventory(settings), changes=True
+        asks.RebuildInventory,
+        lambda rack, _, asked, settings: RackHosts(rack).rebuild_inventory(settings, test=asked.test),
+        changes=True,
     ),
     "rack_host.rotate_key": RackCall(
         asks.RotateKey, lambda rack, _, asked, settings: RackKeys(rack).rotate(asked, settings), changes=True

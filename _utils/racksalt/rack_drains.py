@@ -9,7 +9,7 @@ from typing import Any
 from racksalt import inventory_file, rack_plans
 from racksalt.access import Caller
 from racksalt.drain_plan import DRAINING, UPDATING, drain_plan, update_plan
-from racksalt.errors import BadInput, NotFound, Unavailable
+from racksalt.errors import BadInput, NotFound, RacksaltError, Unavailable
 from racksalt.inventory import Inventory, domains_of
 from racksalt.model import Claim
 from racksalt.move_ends import MoveEnds
@@ -46,7 +46,7 @@ class RackDrains:
         if asked.apply:
             plan = self.plans.applied(asked.apply, plan, seen)
         if not asked.partial:
-            self.plans.require_whole(plan)
+            self.plans.require_whole(plan, remedy="; partial=True moves the others")
         run = _Draining(self.rack, self.plans, caller, asked.name, DRAINING)
         ends = run.to_the_end(plan, seen, rounds=1 if asked.apply else _MOST_ROUNDS)
         left = _left(self.rack.inventory(self.rack.settings()), asked.name)
@@ -69,7 +69,12 @@ class RackDrains:
             return rack_plans.ended(plan, ends, failed(ends))
         ends = []
         for host in hosts:
-            ends = self._updated(caller, host, ends, reboot=asked.reboot)
+            try:
+                self._updated(caller, host, ends, reboot=asked.reboot)
+            except RacksaltError as error:
+                if not ends or error.code == "job_cancelled":
+                    raise
+                raise rack_plans.broken_off(plan, ends, error) from error
             if any(end.end != "done" and end.step.do != "move" for end in ends):
                 break
         return rack_plans.ended(plan, ends, [end for end in failed(ends) if end.step.do != "move"])
@@ -85,18 +90,21 @@ class RackDrains:
             raise NotFound("host_unknown", told, host=asked.name)
         return {"test": True, **drain_plan(seen, settings, asked.name).told()}
 
-    def _updated(self, caller: Caller, host: str, before: list[StepEnd], *, reboot: bool) -> list[StepEnd]:
-        """One host, by the plan of its own time: other VMs are on it by then than when all began."""
+    def _updated(self, caller: Caller, host: str, ends: list[StepEnd], *, reboot: bool) -> None:
+        """One host, by the plan of its own time: other VMs are on it by then than when all began.
+
+        Its steps are put after the ``ends`` of before, so that they are known wherever it breaks off.
+        """
         settings = self.rack.settings()
         seen = self._seen([host], settings)
-        plan = drain_plan(seen, settings, host, reason=UPDATING, first=len(before) + 1)
+        plan = drain_plan(seen, settings, host, reason=UPDATING, first=len(ends) + 1)
         self.plans.require_whole(plan)
-        run = _Draining(self.rack, self.plans, caller, host, UPDATING, before)
-        ends = run.to_the_end(plan, seen, rounds=_MOST_ROUNDS)
+        run = _Draining(self.rack, self.plans, caller, host, UPDATING, tuple(ends))
+        ends[:] = run.to_the_end(plan, seen, rounds=_MOST_ROUNDS)
         settings = self.rack.settings()
         seen = self._seen([host], settings)
         plan = update_plan(seen, settings, [host], reboot=reboot, first=len(ends) + 1)
-        return [*ends, *self.plans.carry_out(caller, plan, seen, before=ends)]
+        ends += self.plans.carry_out(caller, plan, seen, before=ends)
 
     def _seen(self, hosts: Sequence[str], settings: Settings) -> Inventory:
         """The rack, where these hosts are known and answer: a silent one cannot be emptied."""

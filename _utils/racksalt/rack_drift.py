@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from racksalt.settings import Settings
 from racksalt.vm_trail import Made, VmTrail
 
 _REMEDY_TIMEOUT_S = 90.0
+#: What a host may say of its remedy; the rest is the line's.
+_TOLD_BY_HOST = ("changed", "steps", "at_next_start", "moved")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ class RackDrift:
             record = _domain(line).record
             assert record is not None, "only of VMs that count"
             request: Any = RestoreOnHost(line.uuid, record_proof.digest(record))
-            return told | self._ask(line, "rack_vm.restore", request, test=asked.test)
+            return told | {"uuid": line.uuid} | self._ask(line, "rack_vm.restore", request, test=asked.test)
         if isinstance(line.about, Nic):
             request = SetAsideOnHost(address=line.about)
         elif isinstance(line.about, tuple):
@@ -114,7 +117,9 @@ class RackDrift:
             raise Unavailable("host_silent", f"host {line.host} does not answer; look again", host=line.host)
         if isinstance(answer, RacksaltError):
             raise answer
-        return dict(answer)
+        if not isinstance(answer, Mapping):
+            raise Unavailable("host_failed", f"host {line.host} answers what cannot be read", host=line.host)
+        return {key: answer[key] for key in _TOLD_BY_HOST if key in answer}
 
 
 def _chosen(found: list[Line], id: str, remedy: Remedy) -> Line:

@@ -15,6 +15,7 @@ from racksalt.access import Caller
 from racksalt.errors import Conflict, NotFound, Refused, Unavailable
 from racksalt.inventory import Inventory, domains_of
 from racksalt.model import Claim
+from racksalt.move_calls import MoveCalls
 from racksalt.pending import Forgotten
 from racksalt.rack import Rack
 from racksalt.rack_pending import FILE
@@ -49,6 +50,7 @@ class RackForget:
                 host=host,
                 vms=vms,
             )
+        self._end_moves(host, settings, seen)
         self._write(host, Forgotten(int(self.rack.clock.now()), caller.user))
         self._drop(host, settings)
         return told
@@ -71,6 +73,16 @@ class RackForget:
             )
         if not test:
             self._write(host, None)
+
+    def _end_moves(self, host: str, settings: Settings, seen: Inventory) -> None:
+        """libvirt may go on with a move to a host whose minion is away: the VM would be given up with the host."""
+        for claim in self._claims(host):
+            source = seen.hosts.get(claim.moves_from or "")
+            if not claim.is_moving or source is None or not source.answers:
+                continue
+            if MoveCalls(self.rack, claim, settings).recall(abort=True) == "sends":
+                title = claim.record.title
+                raise Conflict("vm_moving", f"{title} is still on its way to host {host}; try again in a while", vm=title)
 
     def _write(self, host: str, forgotten: Forgotten | None) -> None:
         with self.rack.files.locked():

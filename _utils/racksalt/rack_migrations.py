@@ -62,6 +62,9 @@ class RackMigrations:
             RackClaims(self.rack).end(claim)
             raise undone.reason from None
         except RacksaltError as error:
+            if error.code == "vm_not_found" and MoveEnds(self.rack).held(claim) is None:
+                self._clear(calls)
+                raise
             return self._told(claim, MoveEnds(self.rack).await_end(claim, settings), error, began)
         return self._conclude(sent, began)
 
@@ -101,7 +104,7 @@ class RackMigrations:
         try:
             calls.receive(offer)
         except RacksaltError as error:
-            if error.code == "host_silent":
+            if error.code == "host_silent" or error.facts.get("left"):
                 raise
             raise _Undone(error) from error
         was = calls.send(migration.way_of(how, offer, settings.migrations, shared=claim.shared))
@@ -117,7 +120,7 @@ class RackMigrations:
         if not migration.is_confirmed(claim, ends):
             doubt = Unavailable("host_failed", f"{claim.record.title}: its hosts do not agree on where it is")
             return self._told(claim, MoveEnds(self.rack).await_end(claim, calls.settings), doubt, began)
-        RackClaims(self.rack).settle(claim)
+        RackClaims(self.rack).settle(MoveEnds(self.rack).held(claim) or claim)
         return migration.receipt(claim, ends, calls.was or "unknown", self.rack.clock.now() - began)
 
     def _told(self, claim: Claim, found: Found, error: RacksaltError, began: float) -> dict[str, Any]:
@@ -132,6 +135,13 @@ class RackMigrations:
             f"{claim.record.title}: {error.detail}; {found.told}; it is held where it was, and the writer looks again",
             vm=claim.record.title,
         ) from error
+
+    def _clear(self, calls: MoveCalls) -> None:
+        """Its source has deleted it after the claim, which went with it: what the target has made goes too."""
+        try:
+            calls.withdraw(looked=False)
+        except RacksaltError as error:
+            log.error("%s was deleted, and leaves something on %s: %s", calls.claim.record.title, calls.target, error)
 
     def _stop(self, calls: MoveCalls) -> None:
         """Asked to end: the source ends it too, where it still can; a look tells what became of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from racksalt import access, pending, shape
@@ -28,9 +28,13 @@ _SETTLE_TIMEOUT_S = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """Hosts that were told what waited for them, and what was said of each VM that is gone."""
+    """Hosts that were told what waited for them, and what was said of each VM that is gone.
+
+    ``missed`` are those that did not take it, with the time that this took.
+    """
 
     reached: tuple[str, ...] = ()
+    missed: Mapping[str, float] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
 
 
@@ -55,8 +59,13 @@ class RackPending:
             self._change(lambda data: pending.write_deletion(data, record.uuid, entry))
         return _told(record.uuid, record.title, changed=True)
 
-    def apply(self, settings: Settings, seen: Inventory, *, woken: Collection[str] = ()) -> Applied:
-        """On every host that answers, delete what waits for it, and give those that have booted the word to go on."""
+    def apply(
+        self, settings: Settings, seen: Inventory, *, woken: Collection[str] = (), resting: Collection[str] = ()
+    ) -> Applied:
+        """On every host that answers, delete what waits for it, and give those that have booted the word to go on.
+
+        Those come first, as they wait for no long time; ``resting`` are hosts that are left alone.
+        """
         self._drop_unknown(settings)
         waiting: dict[str, dict[str, Deletion]] = {}
         for uuid, deletion in settings.deletions.items():
@@ -65,12 +74,16 @@ class RackPending:
                 waiting.setdefault(deletion.host, {})[uuid] = deletion
         lines: list[str] = []
         reached: list[str] = []
-        for host in sorted({*waiting, *woken}):
+        missed: dict[str, float] = {}
+        for host in sorted({*waiting, *woken} - {*resting}, key=lambda host: (host not in woken, host)):
+            began = self.rack.clock.now()
             told = self._settle(host, waiting.get(host, {}), settings, seen)
-            if told is not None:
+            if told is None:
+                missed[host] = self.rack.clock.now() - began
+            else:
                 reached.append(host)
                 lines += told
-        return Applied(tuple(reached), tuple(lines))
+        return Applied(tuple(reached), missed, tuple(lines))
 
     def recall(self, host: str, uuid: str, settings: Settings) -> None:
         """A VM of a host that had been given up was adopted: it counts again."""
@@ -108,9 +121,10 @@ class RackPending:
             self._change(lambda data: pending.drop_deletions(data, gone))
 
     def _refuse_moving(self, vm: Vm) -> None:
-        """Of one that is being moved nobody knows yet which host it is to be deleted on."""
+        """Of one that is being moved, or was since the caller's look, that look does not tell its host."""
         for claim in self.rack.claims.certain():
-            if claim.record.uuid == vm.record.uuid and claim.is_moving:
+            moved = claim.moves_from is not None and claim.record.host != vm.record.host
+            if claim.record.uuid == vm.record.uuid and (claim.is_moving or moved):
                 title = vm.record.title
                 raise Conflict(
                     "vm_moving", f"{title} is on its way to another host; try again when it is there", vm=title

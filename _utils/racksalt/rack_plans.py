@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from racksalt import audit, plan_run, plans, shape
 from racksalt.access import Caller
 from racksalt.audit import Act
+from racksalt.drain_plan import UPDATING
 from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Refused, Unavailable
 from racksalt.inventory import Inventory
 from racksalt.migration import How
@@ -61,15 +63,15 @@ class RackPlans:
             raise plans.changed(asked, plans.other_steps(kept, now) or ["the state of a VM or a host"])
         return kept.without(done)
 
-    def require_whole(self, plan: Plan) -> None:
-        """Refuse a plan that leaves something behind, before its first step."""
+    def require_whole(self, plan: Plan, *, remedy: str = "") -> None:
+        """Refuse a plan that leaves something behind, before its first step; ``remedy`` ends what is told."""
         if plan.refusals:
             told = "; ".join(f"{one.vm}: {one.why}" for one in plan.refusals[:5])
             more = f"; and {len(plan.refusals) - 5} more" if len(plan.refusals) > 5 else ""
             raise Refused(
                 "plan_refused",
                 f"{plan.kind} of {plan.object}: {len(plan.refusals)} VMs cannot be moved, and nothing was done: "
-                f"{told}{more}; partial=True moves the others",
+                f"{told}{more}{remedy}",
                 **plan.told(),
             )
 
@@ -84,8 +86,9 @@ class RackPlans:
         migrations = self.rack.settings().migrations
         records = {vm.record.uuid: vm.record for vm in seen.vms()}
         steps = _Steps(self.rack, caller, plan, self.movers(self.rack), records)
+        limits = Limits(migrations.per_host, migrations.rack)
         try:
-            return plan_run.carry_out(plan, steps.act, Limits(migrations.per_host, migrations.rack))
+            return plan_run.carry_out(plan, steps.act, limits, stop=steps.stop)
         except Stopped as stopped:
             raise _stopped(plan, [*before, *stopped.ends]) from None
 
@@ -123,6 +126,14 @@ def ended(
     )
 
 
+def broken_off(plan: Plan, ends: Sequence[StepEnd], error: RacksaltError) -> Unavailable:
+    """The error of a plan that could not go on after these steps."""
+    done = sum(end.end == "done" for end in ends)
+    detail = f"{plan.kind} of {plan.object}: {done} of {len(ends)} steps are done, and then: {error.detail}"
+    told = {**plan.told(), "steps": [end.told() for end in ends], "error": error.as_dict()}
+    return Unavailable("plan_incomplete", f"{detail}; run it again", **told)
+
+
 def _stopped(plan: Plan, ends: Sequence[StepEnd]) -> Conflict:
     """The error of a plan that was asked to end."""
     done = sum(end.end == "done" for end in ends)
@@ -132,24 +143,34 @@ def _stopped(plan: Plan, ends: Sequence[StepEnd]) -> Conflict:
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """The steps of one plan. Each runs in a thread of its own."""
+    """The steps of one plan. Each runs in a thread of its own; ``stop`` is set when the plan is asked to end."""
 
     rack: Rack
     caller: Caller
     plan: Plan
     mover: Mover
     records: Mapping[str, Record]
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def act(self, step: Step) -> Any:
         """One step; what it returns is its receipt."""
         if step.do == "move":
             return self._move(step)
-        if step.do in ("disable", "enable"):
-            reason = step.why.partition(":")[0] if step.do == "disable" else ""
-            asked = SwitchHost(step.host, reason)
-            return RackHosts(self.rack).switch(asked, self.rack.settings(), enabled=step.do == "enable")
+        if step.do == "disable":
+            asked = SwitchHost(step.host, step.why.partition(":")[0])
+            return RackHosts(self.rack).switch(asked, self.rack.settings(), enabled=False)
+        if step.do == "enable":
+            return self._enable(step.host)
         upkeep = RackUpkeep(self.rack)
         return upkeep.update(step.host) if step.do == "update" else upkeep.reboot(step.host)
+
+    def _enable(self, host: str) -> Any:
+        """Hours may have passed: whom somebody else has taken out of placement meanwhile stays out."""
+        settings = self.rack.settings()
+        config = settings.hosts.get(host)
+        if config is not None and not config.enabled and config.reason != UPDATING:
+            raise Conflict("host_disabled", f"host {host} was disabled meanwhile: {config.reason or '-'}", host=host)
+        return RackHosts(self.rack).switch(SwitchHost(host), settings, enabled=True)
 
     def _move(self, step: Step) -> Any:
         """Between two lines of the audit, as if it were called by itself."""
@@ -182,7 +203,8 @@ class _Steps:
             try:
                 return self.mover(self.caller, record, step.to, self.rack.settings(), How(live=step.live))
             except RacksaltError as error:
-                if error.code != "too_many_migrations" or self.rack.clock.now() > until:
+                waits = error.code == "too_many_migrations" and self.rack.clock.now() <= until
+                if not waits or self.stop.is_set():
                     raise
             self.rack.clock.sleep(_TRY_AGAIN_S)
 

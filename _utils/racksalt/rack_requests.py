@@ -152,6 +152,13 @@ class SwitchHost:
 
 
 @dataclass(frozen=True, slots=True)
+class RebuildInventory:
+    """Read all hosts anew."""
+
+    test: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DrainHost:
     """Empty a host; ``apply`` is the hash of a plan that was read. ``partial`` leaves behind what cannot be moved.
 

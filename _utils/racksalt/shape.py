@@ -296,6 +296,8 @@ def _unknown_keys(fields: Mapping[str, Any], data: Mapping[Any, Any], path: Path
             yield Problem((*path, key), "an unknown key", " | ".join(fields))
 
 
+#: YAML, and so Salt's command line, makes numbers of ``123`` and of ``52:54:00:12:34:56``, and a truth of ``no``.
+_QUOTED = "text, in quotes of its own"
 _SCALARS: dict[type, tuple[str, tuple[type, ...]]] = {
     str: ("text", (str,)),
     int: ("a whole number", (int,)),
@@ -310,7 +312,8 @@ def _read_scalar(
     if type(data) is kind:
         return data
     if not isinstance(data, accepted) or (isinstance(data, bool) and kind is not bool):
-        problems.append(Problem(path, shown(data), says))
+        unquoted = kind is str and isinstance(data, (bool, int, float))
+        problems.append(Problem(path, shown(data), _QUOTED if unquoted else says))
         return None
     try:
         return kind(data)

@@ -42,8 +42,9 @@ class SnapshotReader:
         """
         own = self.newest_own()
         newer = [head for head in _heads(reports) if own is None or head.version > own.version]
-        if newer and (writes or unknown):
-            own = self._read_newest(newer, reports, writes=writes) or own
+        proved = [head for head in newer if snapshot.is_proved(head, self._unseal)] if writes or unknown else []
+        if proved:
+            own = self._read_newest(proved, reports, writes=writes) or own
         if unknown and own is not None:
             self._fill(own, unknown)
 
@@ -107,9 +108,10 @@ class SnapshotReader:
             if isinstance(answer, RacksaltError):
                 raise answer
             came = {} if isinstance(answer, Silent) else shape.parse(SnapshotPieces, answer).texts
-            texts |= {name: text for name, text in came.items() if name in missing}
-            if not came:
+            wanted = {name: text for name, text in came.items() if name in missing}
+            if not wanted:
                 break
+            texts |= wanted
             missing = [name for name in missing if name not in texts]
         raise Refused("snapshot_unreadable", f"{len(missing)} pieces are missing")
 

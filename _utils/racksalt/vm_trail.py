@@ -20,7 +20,10 @@ DRIFT = "rack_host.drift"
 #: As they stand in a line; every other one is not even parsed.
 _MARKS = tuple(f'"fun":"{fun}"'.encode() for fun in (*MADE, GONE, DRIFT))
 #: After these a deletion has changed nothing for certain.
-_REFUSED = ("vm_not_found", "vm_protected", "role_reader", "name_ambiguous", "bad_input", "vm_in_flight", "vm_moving")
+_REFUSED = (
+    *("vm_not_found", "vm_protected", "role_reader", "name_ambiguous", "bad_input", "vm_in_flight", "vm_moving"),
+    *("tenant_not_found", "tenant_ambiguous", "tenant_missing"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import pytest
 from rackbox_lib.node import Node
 from tests.on_rack import CREATE, RealRack
 
-_METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
+_METADATA = re.compile(r"\s*<metadata[^>]*(?:/>|>.*?</metadata>)", re.DOTALL)
 _LOST = "/var/lib/racksalt/lost"
 
 
@@ -80,7 +80,8 @@ def test_a_vm_that_was_undefined_is_missed_and_its_disk_is_kept(drifting: RealRa
     assert f"{_LOST}/acme/{uuid}.qcow2" in moved
     for path in moved:
         host.run(["test", "-s", path], timeout_s=10)
-    rack.api("OPERATOR").call("rack_host.drift", adopt=kinds["missing"]["id"])
+    (missing,) = told(rack, uuid)
+    rack.api("OPERATOR").call("rack_host.drift", adopt=missing["id"])
     assert told(rack, uuid) == []
 
 

@@ -17,7 +17,7 @@ LOADERS = sorted(
     for kind in ("modules", "runners", "states", "netapi", "auth", "pillar")
     for path in ROOT.glob(f"_{kind}/rack*.py")
 )
-YAML = [".yamllint", "api-config", "pillar", "states/top.sls"]
+YAML = [".yamllint", "api-config", "pillar", "states/top.sls", "tests/scenarios/cases"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from racksalt import record
 from racksalt.away_watch import AwayWatch
 from racksalt.errors import Refused, Unavailable
 from racksalt.model import Domain, Record
-from racksalt.rack_watch import RackWatch
+from racksalt.rack_watch import PREFIX, RackWatch
 from tests.fakes import FakeHost, FakeRing, FakeSnapshots, signed
 from tests.scenarios import view
 from tests.scenarios.stage import Stage
@@ -42,19 +42,19 @@ def stranger(stage: Stage, host: str, name: str, memory_mib: str = "512") -> Non
     stage.host(host).hypervisor.foreign.append(Domain(_STRANGER, name, "running", 1, int(memory_mib), 1))
 
 
-def copy(stage: Stage, title: str, host: str, **changes: str) -> None:
+def copy(stage: Stage, title: str, host: str, /, **changes: str) -> None:
     """A host shows a VM of another one too, with its record as it is, or with other values."""
     source, found = _vm(stage, title)
-    _show(stage, host, source, replace(found, **_typed(found, changes)))
+    _show(stage, host, source.hypervisor.xml[found.uuid], replace(found, **_typed(found, changes)))
 
 
-def resign_copy(stage: Stage, title: str, host: str, **changes: str) -> None:
+def resign_copy(stage: Stage, title: str, host: str, /, **changes: str) -> None:
     """A host shows what the rack once signed for it: a VM that is another one's by now, or a second one of it."""
     source, found = _vm(stage, title)
-    _show(stage, host, source, signed(replace(found, host=host, **_typed(found, changes))))
+    _show(stage, host, source.hypervisor.xml[found.uuid], signed(replace(found, host=host, **_typed(found, changes))))
 
 
-def forge(stage: Stage, title: str, **changes: str) -> None:
+def forge(stage: Stage, title: str, /, **changes: str) -> None:
     """A host writes other values into the record of a VM of its own."""
     host, found = _vm(stage, title)
     forged = replace(found, **_typed(found, changes))
@@ -172,6 +172,22 @@ def _cut_audit(stage: Stage, lines: str) -> None:
     del stage.audit.texts[-int(lines) :]
 
 
+def _linger(stage: Stage, host: str) -> None:
+    """What goes over to the target stays there for a while when a move of this host's fails."""
+    stage.host(host).mover.lingers = True
+
+
+def _end_lingering(stage: Stage, host: str, title: str) -> None:
+    _, found = _vm(stage, title)
+    stage.host(host).mover.end_lingering(found.uuid)
+
+
+def _event(stage: Stage, host: str) -> None:
+    """Somebody puts an event on the bus under a host's name."""
+    data = {"id": host, "data": {"vms": []}}
+    stage.watch.turn(stage.fake.rack, {"tag": f"{PREFIX}host/{host}", "data": data})
+
+
 def _change_audit(stage: Stage, line: str) -> None:
     texts, at = stage.audit.texts, int(line) - 1
     texts[at] = texts[at].replace(b'"kind"', b'"kund"')
@@ -211,6 +227,9 @@ VERBS: Mapping[str, Verb] = {
     "drop-key": drop_key,
     "fill-audit": lambda stage: _fill(stage, full=True),
     "empty-audit-disk": lambda stage: _fill(stage, full=False),
+    "linger": _linger,
+    "end-lingering": _end_lingering,
+    "event": _event,
     "cut-audit": _cut_audit,
     "change-audit": _change_audit,
     "remember-audit": _remember_audit,
@@ -226,13 +245,14 @@ def _vm(stage: Stage, title: str) -> tuple[FakeHost, Record]:
     raise AssertionError(f"no VM {title}")
 
 
-def _show(stage: Stage, host: str, source: FakeHost, changed: Record) -> None:
+def _show(stage: Stage, host: str, xml: str, changed: Record) -> None:
+    """A domain like that one, with this record, its disk and its addresses."""
     target, uuid = stage.host(host), changed.uuid
-    target.hypervisor.xml[uuid] = source.hypervisor.xml[uuid]
+    target.hypervisor.xml[uuid] = xml
     target.hypervisor.states[uuid] = "stopped"
     target.hypervisor.write_record(uuid, record.to_xml(changed))
     target.hypervisor.leases |= {nic.mac: nic.address for nic in changed.nics}
-    target.volumes.files |= {path for path in source.volumes.files if uuid in path}
+    target.volumes.files |= set(target.volumes.paths(changed.tenant, uuid))
 
 
 def _typed(found: Record, changes: Mapping[str, str]) -> dict[str, Any]:

@@ -150,9 +150,7 @@ def _agrees(expected: Any, found: Any) -> bool:
             key in found and _agrees(value, found[key]) for key, value in expected.items()
         )
     if isinstance(expected, list):
-        return (
-            isinstance(found, (list, tuple)) and len(expected) == len(found) and all(map(_agrees, expected, found))
-        )
+        return isinstance(found, (list, tuple)) and len(expected) == len(found) and all(map(_agrees, expected, found))
     return bool(expected == found)
 
 

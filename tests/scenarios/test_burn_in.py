@@ -39,19 +39,22 @@ TURNS, TURN_S = 12, 400.0
 hosts = st.sampled_from(HOSTS)
 tenants = st.sampled_from(sorted(OWNERS))
 names = st.sampled_from(["web1", "web2", "web3", "web4"])
+numbers = st.integers(0, 9)
 requests = st.sampled_from([None, *(f"1111111{number}-1111-4111-8111-111111111111" for number in range(3))])
 
 
 class BurnIn(RuleBasedStateMachine):
-    """``made`` are the VMs that their users were told of, by UUID, less those that they have had deleted."""
+    """``made`` are the VMs that their users were told of, by UUID, less the ``unwanted`` ones: those to be deleted."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stage = stage(len(HOSTS), room={"memory_mib": MEMORY_MIB})
         self.fake = self.stage.fake
         self.made: dict[str, str] = {}
+        self.unwanted: set[str] = set()
         for tenant, vms in QUOTAS.items():
             self.call("root", "rack_tenant.quota", name=tenant, vms=vms)
+            self.create(tenant, "web1", start=True, request_id=None)
 
     def call(self, user: str, fun: str, **arguments: Any) -> Any:
         """The answer, or ``None`` where there is none that is to be relied on."""
@@ -72,23 +75,24 @@ class BurnIn(RuleBasedStateMachine):
         if told:
             self.made[told["vm"]["uuid"]] = f"{tenant}/{told['vm']['name']}"
 
-    @rule(tenant=tenants, name=names, verb=st.sampled_from(["start", "stop", "restart", "pause", "resume", "protect"]))
-    def act(self, tenant: str, name: str, verb: str) -> None:
-        more = {"stop": {"hard": True}, "restart": {"hard": True}, "protect": {"protected": False}}.get(verb, {})
-        self.call(OWNERS[tenant], f"rack_vm.{verb}", name=name, **more)
+    @rule(number=numbers, verb=st.sampled_from(["start", "stop", "restart", "pause", "resume", "note"]))
+    def act(self, number: int, verb: str) -> None:
+        more = {"stop": {"hard": True}, "restart": {"hard": True}, "note": {"note": f"note {number}"}}.get(verb, {})
+        for record in self.one(number):
+            self.call(OWNERS[record.tenant], f"rack_vm.{verb}", name=record.name, **more)
 
-    @rule(tenant=tenants, name=names)
-    def delete(self, tenant: str, name: str) -> None:
-        """From when it is asked for, nobody is promised the VM any more; a refusal says that it is still there."""
-        title = f"{tenant}/{name}"
-        asked = {uuid: made for uuid, made in self.made.items() if made == title}
-        for uuid in asked:
-            del self.made[uuid]
-        self.call(OWNERS[tenant], "rack_vm.delete", name=name)
+    @rule(number=numbers)
+    def delete(self, number: int) -> None:
+        """From when it is asked for, nobody is promised the VM any more; its user asks again until it is gone."""
+        for record in self.one(number):
+            self.made.pop(record.uuid, None)
+            self.unwanted.add(record.uuid)
+            self.call(OWNERS[record.tenant], "rack_vm.delete", name=record.name)
 
-    @rule(tenant=tenants, name=names, to=st.sampled_from([None, *HOSTS]))
-    def migrate(self, tenant: str, name: str, to: str | None) -> None:
-        self.call("root", "rack_vm.migrate", name=f"{tenant}/{name}", target=to)
+    @rule(number=numbers, to=st.sampled_from([None, *HOSTS]))
+    def migrate(self, number: int, to: str | None) -> None:
+        for record in self.one(number):
+            self.call("root", "rack_vm.migrate", name=record.title, target=to)
 
     @rule(host=hosts, partial=st.booleans())
     def drain(self, host: str, partial: bool) -> None:
@@ -161,6 +165,9 @@ class BurnIn(RuleBasedStateMachine):
         for host in self.fake.hosts.values():
             if host.word.waits():
                 host.away().boot()
+        for uuid in self.unwanted & set(self.records()):
+            self.call("root", "rack_vm.delete", name=uuid)
+        self.unwanted.clear()
         self.check_calm()
 
     def teardown(self) -> None:
@@ -211,6 +218,11 @@ class BurnIn(RuleBasedStateMachine):
         assert self.call("root", "rack_audit.verify")["ok"]
         assert self.call("root", "rack_host.drift")["lines"] == []
 
+    def one(self, number: int) -> list[Record]:
+        """One of the VMs that there are, if there is any."""
+        found = sorted(self.records().values(), key=lambda record: (record.title, record.uuid))
+        return [found[number % len(found)]] if found else []
+
     def domains(self) -> Iterator[tuple[str, Domain]]:
         for name, host in self.fake.hosts.items():
             for domain in view.domains(host):
@@ -229,8 +241,8 @@ def _is_plain(line: str) -> bool:
 @pytest.mark.promise("P18")
 class TestBurnIn(BurnIn.TestCase):  # type: ignore[misc, name-defined]
     settings = settings(
-        max_examples=2000 if full() else 60,
-        stateful_step_count=60 if full() else 40,
+        max_examples=2000 if full() else 15,
+        stateful_step_count=60 if full() else 30,
         deadline=None,
         derandomize=not full(),
         database=None,

@@ -8,10 +8,11 @@ import pytest
 
 from tests.scenarios import story
 
-CASES = sorted((Path(__file__).parent / "cases").glob("*.yaml"))
+FOLDER = Path(__file__).parent / "cases"
+CASES = sorted(FOLDER.glob("*/*.yaml"))
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_the_story_goes_as_it_is_told(path: Path) -> None:
     story.play(story.read(path.read_text(encoding="utf-8")))
 

@@ -239,3 +239,11 @@ def test_a_second_balance_has_nothing_to_do(cluster: Cluster, min_gain: float | 
 def test_no_vm_moves_twice_on_a_plain_rack(seed: int, skewed: bool) -> None:
     told = balance.plan(rack(seed, 8, skewed=skewed))
     assert max(Counter(move.uuid for move in told.moves).values(), default=0) <= 1
+
+
+def test_the_last_move_to_perfect_evenness_is_found() -> None:
+    """Where every step leads to no deviation at all, the bound has no slope to go by."""
+    hosts = tuple(Host(name, Room(8, 4096, 100), Room(), 32) for name in ("h1", "h2"))
+    vms = tuple(Vm(str(number), "h1", Room(1, 192, 1)) for number in range(4))
+    told = balance.plan(Cluster(hosts, vms))
+    assert len(told.moves) == 2 and told.score_after == 0

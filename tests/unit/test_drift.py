@@ -429,6 +429,35 @@ def test_what_was_changed_by_hand_is_adopted_into_the_record(
         assert rack.record("h1", uuid).nics == () and rack.fake.hosts["h1"].hypervisor.leases == {}
 
 
+def test_what_was_adopted_and_comes_again_is_told_again(rack: Rack) -> None:
+    """It has the id of before: nothing but a missing VM is taken for settled by an adoption."""
+    uuid = rack.create()
+    rack.call("rack_vm.stop", name="acme/web1", hard=True)
+    before = rack.fake.hosts["h1"].hypervisor.xml[uuid]
+    rack.rewrite("h1", uuid, more_vcpus)
+    line = rack.one()
+    rack.call("rack_host.drift", adopt=line["id"])
+    rack.settle()
+    assert rack.lines() == []
+    rack.fake.hosts["h1"].hypervisor.xml[uuid] = before
+    rack.rewrite("h1", uuid, more_vcpus)
+    assert rack.one() == line
+
+
+@pytest.mark.parametrize("answer", [5, ["changed"], {"changed": True, "uuid": STRANGER, "id": "d0", "steps": []}])
+def test_what_a_host_says_of_a_remedy_is_never_more_than_that(rack: Rack, answer: Any) -> None:
+    uuid = rack.create()
+    rack.rewrite("h1", uuid, more_vcpus)
+    line = rack.one()
+    host, call = rack.fake.hosts["h1"], rack.fake.hosts["h1"].call
+    host.call = lambda function, request: answer if function == "rack_vm.restore" else call(function, request)  # type: ignore[method-assign]
+    if isinstance(answer, dict):
+        told = rack.call("rack_host.drift", revert=line["id"])
+        assert (told["uuid"], told["id"], told["steps"]) == (uuid, line["id"], [])
+    else:
+        assert rack.refused(revert=line["id"]).code == "host_failed"
+
+
 def test_what_a_vm_runs_with_until_its_next_start_is_told_without_a_remedy(rack: Rack) -> None:
     uuid = rack.create()
     hypervisor = rack.fake.hosts["h1"].hypervisor
@@ -650,6 +679,17 @@ def test_records_are_only_rewritten_where_they_are_what_was_seen(rack: Rack) -> 
     rack.fake.fleet.before = in_between
     assert rack.refused(adopt=line["id"]).code == "record_changed"
     assert record_proof.digest(rack.record("h1", uuid)) == record_proof.digest(other)
+
+
+@pytest.mark.parametrize("remedy", ["adopt", "revert"])
+def test_a_vm_that_began_to_move_since_the_look_is_left_alone(rack: Rack, remedy: str) -> None:
+    """What is defined on its source when the move ends would be a second one."""
+    uuid = rack.create()
+    rack.rewrite("h1", uuid, more_vcpus)
+    line = rack.one()
+    rack.fake.hosts["h1"].hypervisor.moving.add(uuid)
+    before = rack.everything()
+    assert rack.refused(**{remedy: line["id"]}).code == "vm_moving" and rack.everything() == before
 
 
 def test_what_the_host_says_of_a_vm_by_itself_stays(rack: Rack) -> None:

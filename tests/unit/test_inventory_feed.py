@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from racksalt import access, host_events
+from racksalt import access, host_events, inventory_feed
 from racksalt.host_events import Changes
 from racksalt.host_feed import BEAT_S, SETTLE_S, HostFeed
-from racksalt.rack import FRESH_S
-from racksalt.rack_requests import ListVms
+from racksalt.rack import BEAT_RECENT_S, FRESH_S
+from racksalt.rack_requests import CreateVm, ListVms
 from racksalt.rack_vms import RackVms
 from racksalt.rack_watch import RackWatch
+from racksalt.vm_create import VmCreate
 from tests.fakes import FakeKey, FakeRack, fake_rack
 from tests.unit.test_host_vms import vm
 from tests.unit.test_rack import make
@@ -242,6 +243,20 @@ def test_events_that_never_fit_are_not_answered_by_a_read_each() -> None:
     assert wire.asked() < 12
 
 
+def test_a_host_cannot_fill_its_master_with_domains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory_feed, "MOST_DOMAINS", 20)
+    wire, _ = ready()
+    (beat,) = _beat_of(wire, "h1")
+    (known,) = wire.rack.hosts["h1"].hypervisor.report().domains
+    for number in range(1, 40):
+        more = [replace(known, uuid=f"{one:08}{known.uuid[8:]}", record=None) for one in range(number)]
+        marks = host_events.marks([known, *more])
+        told = replace(beat, uptime_s=beat.uptime_s + number, changed=tuple(more), digest=host_events.digest(marks))
+        wire.hear(wire.sent(told))
+    live = wire.rack.rack.last_known.live_one("h1")
+    assert live is None or len(live.domains) <= 20
+
+
 def test_a_new_watch_reads_all_hosts_once_and_goes_on_with_their_events() -> None:
     wire, uuid = ready()
     wire.watch = RackWatch()
@@ -296,3 +311,19 @@ def test_whatever_is_lost_repeated_or_late_the_next_beat_puts_right(seed: int) -
     wire.asked()
     assert wire.states() == {f"web{n}": hypervisor.states[u] for n, u in enumerate([vm(1).uuid, *uuids], 1)}
     assert wire.asked() == 0
+
+
+def test_a_create_begins_on_what_the_hosts_told_lately() -> None:
+    wire, _ = ready()
+
+    def asked_for(name: str) -> list[str]:
+        settings = wire.rack.rack.settings()
+        order = CreateVm(f"acme/{name}", flavor="m1.tiny", image="tiny")
+        VmCreate(wire.rack.rack).create(access.identify("root", settings), order, settings)
+        functions = [function for _, function in wire.rack.fleet.calls]
+        wire.asked()
+        return functions
+
+    assert asked_for("web2") == ["rack_vm.create"]
+    wire.rack.clock.sleep(BEAT_RECENT_S + 1)
+    assert set(asked_for("web3")) == {"rack_host.report", "rack_vm.create"}

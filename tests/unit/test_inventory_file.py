@@ -72,6 +72,14 @@ def test_each_mistake_has_its_line_and_its_key() -> None:
     assert "secret" not in str(found)
 
 
+def test_of_a_file_that_is_wrong_all_over_the_first_mistakes_are_told() -> None:
+    """The line of each is looked for in the whole file."""
+    told = saved(rack())["inventory"]
+    told["vms"] = [{"uuid": "x"} for _ in range(3000)]
+    found = mistakes(json.dumps(told))
+    assert len(found) == 20 and {one["field"].split(".")[1] for one in found} <= {"0", "1", "2"}
+
+
 def test_what_is_missing_or_left_over_is_named() -> None:
     told = saved(rack())["inventory"]
     del told["vms"][0]["uuid"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -332,6 +333,37 @@ def test_a_plan_that_is_asked_to_end_carries_the_running_steps_to_their_end() ->
     assert told.value.code == "job_cancelled"
     ends = [step["end"] for step in told.value.facts["steps"]]
     assert ends.count("done") == 1 + len(moved) and "not begun" in ends
+
+
+def test_a_move_that_waits_for_others_does_not_begin_when_the_plan_was_asked_to_end() -> None:
+    rack, tries = full_rack(vms=1), 0
+    real = plan_run.wait
+
+    def movers(_: Any) -> Callable[..., Any]:
+        def move(*call: Any) -> Any:
+            nonlocal tries
+            tries += 1
+            threading.Event().wait(0.01)
+            raise Conflict("too_many_migrations", "8 of 8 moves")
+
+        return move
+
+    def wait(futures: Any, **how: Any) -> Any:
+        if not tries:
+            return real(futures, **{**how, "timeout": 0.01})
+        raise Cancelled
+
+    plan_run.wait = wait  # type: ignore[assignment]
+    try:
+        settings = rack.rack.settings()
+        with pytest.raises(Conflict) as told:
+            RackDrains(rack.rack, RackPlans(rack.rack, movers)).drain(
+                identify("root", settings), DrainHost("h1"), settings
+            )
+    finally:
+        plan_run.wait = real
+    assert told.value.code == "job_cancelled" and tries < 10, "it would wait for ten minutes"
+    assert on(rack, "h1") == ALL[:1]
 
 
 def test_moves_of_others_are_waited_for() -> None:

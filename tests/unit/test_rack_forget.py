@@ -11,6 +11,8 @@ from racksalt.away_watch import AwayWatch
 from racksalt.errors import Conflict, NotFound, RacksaltError, Refused, Unavailable
 from racksalt.model import Claim
 from racksalt.rack_adopt import RackAdopt
+from racksalt.migration import How
+from racksalt.move_claims import MoveClaims
 from racksalt.rack_forget import RackForget
 from racksalt.rack_hosts import RackHosts, overview
 from racksalt.rack_requests import AdoptVm, ForgetHost, SwitchHost
@@ -82,6 +84,25 @@ def test_a_host_that_is_in_use_is_not_given_up(rack: FakeRack) -> None:
 
 
 @pytest.mark.promise("P7")
+def test_no_vm_goes_to_a_host_that_is_given_up() -> None:
+    """Its minion is away, and its libvirt takes what the source sends."""
+    rack = fake_rack()
+    vm = create(rack, "root", "acme/web1", host="h2")["vm"]
+    settings = rack.rack.settings()
+    seen = rack.rack.inventory(settings)
+    MoveClaims(rack.rack, settings).hold(seen.vms()[0].record, "h1", How(), seen)
+    switch(rack, enabled=False)
+    rack.hosts["h1"].silent = True
+    mover = rack.hosts["h2"].mover
+    mover.sending.add(vm["uuid"])
+    with pytest.raises(Conflict) as told:
+        forget(rack, vms=0)
+    assert told.value.code == "vm_moving" and mover.aborted and "pending.yaml" not in rack.files.data
+    mover.sending.clear()
+    assert forget(rack, vms=0)["claims"] == ["acme/web1"] and not rack.claims.all()
+    assert listed(rack) == ["acme/web1"]
+
+
 def test_a_host_that_comes_back_takes_no_name_from_others_and_loses_nothing(rack: FakeRack) -> None:
     forget(rack, vms=2)
     create(rack, "root", "acme/web1", host="h2")

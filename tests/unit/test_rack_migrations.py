@@ -10,8 +10,10 @@ import pytest
 
 from racksalt import record_proof
 from racksalt.errors import Cancelled, Conflict, Denied, NotFound, RacksaltError, Refused, Unavailable
+from racksalt.host_requests import ActOnHost
 from racksalt.migration import How
 from racksalt.model import Record
+from racksalt.move_calls import MoveCalls
 from racksalt.move_ends import MoveEnds
 from racksalt.rack_migrations import RackMigrations
 from racksalt.rack_requests import ActOnVm, MigrateVm, ShowVm
@@ -336,6 +338,88 @@ def test_a_move_that_still_goes_on_is_left_alone_by_the_watch() -> None:
 
     rack.hosts["h1"].mover.at = late
     assert migrate(rack)["changed"] and told == [[], []] and owners(rack, uuid) == {"h2": "running"}
+    assert not open_claims(rack), "the look at its beginning gave the claim more time, and it is over all the same"
+
+
+def test_the_source_keeps_its_copy_while_libvirt_takes_the_last_step() -> None:
+    """The target has it written down, and may still fail to run it: the source's disk is then the only one."""
+    rack, uuid = rack_with_vm()
+    told: list[list[str]] = []
+
+    def fail(found: str) -> None:
+        if found == "finish":
+            rack.hosts["h1"].hypervisor.states[uuid] = "paused"
+            rack.clock.sleep(LATE_S)
+            told.append(tidy(rack))
+            rack.hosts["h1"].hypervisor.states[uuid] = "running"
+            rack.hosts["h2"].mover.end_lingering(uuid)
+            raise Unavailable("migration_failed", "the target could not run it")
+
+    rack.hosts["h1"].mover.at = fail
+    with pytest.raises(Unavailable):
+        migrate(rack)
+    assert told == [[]] and owners(rack, uuid) == {"h1": "running"} and files(rack, "h1")
+    assert nothing_of_it(rack, "h2") and not open_claims(rack)
+
+
+def test_what_is_at_the_target_stays_where_the_source_has_nothing_by_now() -> None:
+    """The look at both is older than the move: what it saw at the source has gone over since."""
+    rack, uuid = rack_with_vm(start=False)
+    rack.fleet.after = lambda host, called: (_ for _ in ()).throw(Killed()) if called == "rack_vm.send" else None
+    with pytest.raises(Killed):
+        migrate(rack)
+    rack.fleet.after = lambda host, called: None
+    (claim,) = rack.claims.all()
+    rack.hosts["h2"].hypervisor.states[uuid] = "stopped"
+    calls = MoveCalls(rack.rack, claim, rack.rack.settings())
+    assert MoveEnds(rack.rack)._take_back(calls, None).what == "held"
+    assert owners(rack, uuid) == {"h2": "stopped"} and files(rack, "h2")
+
+
+def test_a_vm_that_is_deleted_before_it_is_sent_leaves_nothing() -> None:
+    """Whoever deletes it has looked before the claim was there."""
+    rack, uuid = rack_with_vm()
+
+    def delete(host: str, called: str) -> None:
+        if called == "rack_vm.send":
+            rack.hosts["h1"].vms().act(ActOnHost(uuid, "delete"))
+            rack.rack.forget_vm("h1", uuid)
+
+    rack.fleet.before = delete
+    with pytest.raises(NotFound):
+        migrate(rack)
+    assert owners(rack, uuid) == {} and nothing_of_it(rack, "h1") and nothing_of_it(rack, "h2")
+    assert not rack.claims.all()
+
+
+def test_a_claim_of_an_earlier_move_holds_nothing() -> None:
+    """A master that was away, and is the writer again, has the claims of its time."""
+    rack, uuid = rack_with_vm()
+    rack.fleet.after = lambda host, called: (_ for _ in ()).throw(Killed()) if called == "rack_vm.send" else None
+    with pytest.raises(Killed):
+        migrate(rack)
+    rack.fleet.after = lambda host, called: None
+    (old,) = rack.claims.all()
+    rack.clock.sleep(LATE_S)
+    assert tidy(rack) and migrate(rack, "h3")["changed"]
+    rack.claims.held[uuid] = old
+    rack.clock.sleep(LATE_S)
+    assert tidy(rack) == ["acme/web1: a later move has brought it to h3"] and not open_claims(rack)
+    assert owners(rack, uuid) == {"h3": "running"}
+
+
+def test_a_host_that_is_taken_out_of_the_files_holds_no_move() -> None:
+    rack, uuid = rack_with_vm()
+    rack.fleet.after = lambda host, called: (_ for _ in ()).throw(Killed()) if called == "rack_vm.receive" else None
+    with pytest.raises(Killed):
+        migrate(rack)
+    rack.fleet.after = lambda host, called: None
+    rack.hosts["h2"].silent = True
+    rack.clock.sleep(LATE_S)
+    assert tidy(rack) == [] and open_claims(rack) == [uuid]
+    del rack.files.data["hosts.yaml"]["hosts"]["h2"]
+    assert tidy(rack) == ["acme/web1: host h2 is not in hosts.yaml any more"] and not open_claims(rack)
+    assert owners(rack, uuid) == {"h1": "running"} and files(rack, "h1")
 
 
 def test_a_cancelled_move_is_ended_at_its_source() -> None:

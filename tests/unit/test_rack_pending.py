@@ -9,8 +9,12 @@ import pytest
 from racksalt.access import identify
 from racksalt.away_watch import AwayWatch
 from racksalt.errors import Conflict, Denied, NotFound, RacksaltError, Refused, Unavailable
+from racksalt.migration import How
+from racksalt.move_claims import MoveClaims
 from racksalt.rack_hosts import overview
-from racksalt.rack_requests import ShowVm
+from racksalt.rack_migrations import RackMigrations
+from racksalt.rack_pending import RackPending
+from racksalt.rack_requests import ActOnVm, ShowVm
 from racksalt.rack_tenants import RackTenants
 from racksalt.rack_vms import RackVms
 from tests.fakes import FakeRack, fake_rack
@@ -140,6 +144,23 @@ def test_what_its_host_refuses_still_waits(rack: FakeRack) -> None:
     assert rack.vms_on_hosts() == ["acme.web2"] and not rack.files.data["pending.yaml"]["deletions"]
 
 
+def test_a_deletion_and_a_move_do_not_pass_each_other(rack: FakeRack) -> None:
+    """Both decide on a look that the other one is not in yet; it may not live on at a host that nobody waits for."""
+    settings = rack.rack.settings()
+    (vm,) = [one for one in rack.rack.inventory(settings).vms() if one.record.name == "web1"]
+    rack.hosts["h1"].silent = False
+    before = rack.rack.inventory(settings)
+    pending, root = RackPending(rack.rack), identify("root", settings)
+    pending.delete(root, vm, ActOnVm("acme/web1", "delete"))
+    with pytest.raises(NotFound):
+        MoveClaims(rack.rack, settings).hold(vm.record, "h3", How(), before)
+    rack.files.data["pending.yaml"]["deletions"].clear()
+    RackMigrations(rack.rack).move(root, vm.record, "h3", settings)
+    with pytest.raises(Conflict) as told:
+        pending.delete(root, vm, ActOnVm("acme/web1", "delete"))
+    assert told.value.code == "vm_moving" and not rack.files.data["pending.yaml"]["deletions"]
+
+
 def test_one_call_carries_all_that_waits_for_a_host(rack: FakeRack) -> None:
     rack.hosts["h1"].silent = False
     for number in range(3, 6):
@@ -152,6 +173,33 @@ def test_one_call_carries_all_that_waits_for_a_host(rack: FakeRack) -> None:
     rack.fleet.calls.clear()
     turn(rack)
     assert rack.fleet.calls.count(("h1", "rack_host.settle")) == 1 and rack.vms_on_hosts() == ["acme.web2"]
+
+
+def test_a_host_that_hangs_does_not_keep_others_waiting(rack: FakeRack) -> None:
+    """It answers looks, and takes its time over what waits for it: whoever has booted is told first, and meanwhile."""
+    act(rack, "delete")
+    act(rack, "delete", "web2")
+    host = rack.hosts["h1"]
+    host.silent = False
+    rack.hosts["h2"].word.booted = False
+
+    def hang(name: str, function: str) -> None:
+        if (name, function) == ("h1", "rack_host.settle"):
+            rack.clock.sleep(90)
+            host.loses_returns = True
+
+    rack.fleet.before = hang
+    rack.fleet.calls.clear()
+    watch = turn(rack)
+    settles = [call for call in rack.fleet.calls if call[1] == "rack_host.settle"]
+    assert settles == [("h2", "rack_host.settle"), ("h1", "rack_host.settle")]
+    host.loses_returns = False
+    turn(rack, watch)
+    assert [call for call in rack.fleet.calls if call == ("h1", "rack_host.settle")] == [("h1", "rack_host.settle")]
+    rack.fleet.before = lambda name, function: None
+    rack.clock.sleep(900)
+    turn(rack, watch)
+    assert rack.vms_on_hosts() == [] and not rack.files.data["pending.yaml"]["deletions"]
 
 
 def test_the_operator_sees_what_waits(rack: FakeRack) -> None:

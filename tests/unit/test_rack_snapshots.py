@@ -261,6 +261,34 @@ def test_what_the_rack_has_not_sealed_is_not_read(spoil: str) -> None:
     assert listed(new) == [] and seen(new).unread == ("h1",)
 
 
+def test_nobody_looks_for_a_snapshot_that_a_host_made_up() -> None:
+    """Every look at the hosts would wait for it."""
+    rack = fake_rack()
+    turn(rack)
+    kept = rack.hosts["h2"].snapshots
+    true = kept.newest["master"].head
+    kept.newest["master"] = replace(kept.newest["master"], head=replace(true, version=true.version + 5))
+    kept.newest["x"] = KeepSnapshot(SnapshotHead("x", 10**15, "0" * 64, "1.AAAA"), (), {})
+    rack.fleet.calls.clear()
+    assert listed(rack) == [] and ("h2", "rack_host.snapshot") not in rack.fleet.calls
+
+
+def test_a_keeper_that_gives_other_pieces_is_asked_once() -> None:
+    rack = fake_rack()
+    create(rack, "root", "acme/web1", host="h2")
+    turn(rack)
+    liar, honest = rack.hosts["h1"], rack.hosts["h1"].call
+
+    def answers(function: str, request: Any) -> Any:
+        return {"texts": {"f" * 64: "1.AAAA"}} if function == "rack_host.snapshot" else honest(function, request)
+
+    liar.call = answers  # type: ignore[method-assign]
+    rack.hosts["h2"].silent = True
+    rack.fleet.calls.clear()
+    assert listed(takes_over(rack)) == ["acme/web1"], "h3 keeps it too"
+    assert rack.fleet.calls.count(("h1", "rack_host.snapshot")) == 1
+
+
 def test_one_keepers_copy_is_enough_and_liars_are_passed_over() -> None:
     rack = fake_rack(hosts=4)
     create(rack, "root", "acme/web1", host="h4")

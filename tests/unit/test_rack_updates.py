@@ -8,10 +8,12 @@ import pytest
 
 from racksalt import host_update
 from racksalt.access import identify
-from racksalt.errors import Conflict, NotFound, Unavailable
+from racksalt.errors import Conflict, NotFound, Refused, Unavailable
+from racksalt.model import Room
 from racksalt.rack_drains import RackDrains
+from racksalt.rack_hosts import RackHosts
 from racksalt.rack_plans import RackPlans
-from racksalt.rack_requests import UpdateHosts
+from racksalt.rack_requests import SwitchHost, UpdateHosts
 from tests.fakes import FakeRack
 from tests.unit.test_rack_drains import ALL, everybody, full_rack, on
 
@@ -54,6 +56,46 @@ def test_the_first_host_that_fails_ends_it_and_stays_out_of_placement() -> None:
     assert hosts["h2"].reason == "updating" and everybody(rack) == ALL
     rack.hosts["h2"].highstate = DONE
     assert did(update(rack, hosts=("h2",))) == [("update", "h2"), ("enable", "h2")]
+
+
+def test_what_was_done_is_told_where_a_later_host_cannot_be_emptied() -> None:
+    rack = full_rack()
+    rack.hosts["h1"].highstate = rack.hosts["h2"].highstate = DONE
+
+    def away(host: str, function: str) -> None:
+        if (host, function) == ("h1", "rack_host.update_self"):
+            rack.hosts["h2"].silent = True
+
+    rack.fleet.after = away
+    with pytest.raises(Unavailable) as told:
+        update(rack, hosts=("h1", "h2"))
+    assert told.value.code == "plan_incomplete" and "host h2 does not answer" in told.value.detail
+    assert ("enable", "h1") in did(told.value.facts) and told.value.facts["error"]["code"] == "host_silent"
+    assert rack.rack.settings().hosts["h1"].enabled
+
+
+def test_a_host_that_was_disabled_meanwhile_stays_out_of_placement() -> None:
+    rack = full_rack()
+    rack.hosts["h1"].highstate = DONE
+
+    def broken(host: str, function: str) -> None:
+        if function == "rack_host.update_self":
+            RackHosts(rack.rack).switch(SwitchHost("h1", "bad memory"), rack.rack.settings(), enabled=False)
+
+    rack.fleet.after = broken
+    with pytest.raises(Unavailable) as told:
+        update(rack, hosts=("h1",))
+    assert told.value.code == "plan_incomplete" and "bad memory" in told.value.detail
+    config = rack.rack.settings().hosts["h1"]
+    assert (config.enabled, config.reason) == (False, "bad memory")
+
+
+def test_a_refused_update_names_no_argument_that_it_has_not() -> None:
+    rack = full_rack(hosts=2)
+    rack.hosts["h2"].hypervisor.total = Room(8, 400, 100)
+    with pytest.raises(Refused) as told:
+        update(rack, hosts=("h1",))
+    assert told.value.code == "plan_refused" and "partial" not in told.value.detail
 
 
 def test_a_plan_of_all_hosts_is_read_and_applied() -> None:

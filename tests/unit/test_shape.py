@@ -75,7 +75,8 @@ def test_every_kind_of_field_is_read() -> None:
 @pytest.mark.parametrize(
     ("changed", "where", "allowed"),
     [
-        ({"text": 5}, "text", "text"),
+        ({"text": 5}, "text", "text, in quotes of its own"),
+        ({"text": False}, "text", "text, in quotes of its own"),
         ({"text": None}, "text", "text"),
         ({"text": b"abc"}, "text", "text"),
         ({"text": "Abc"}, "text", "lower case"),
@@ -101,7 +102,7 @@ def test_every_kind_of_field_is_read() -> None:
         ({"rows": ["A", "b"]}, "rows.1", "upper case"),
         ({"named": []}, "named", "a mapping"),
         ({"named": {"X": {}}}, "named.X", "lower case"),
-        ({"named": {5: {}}}, "named.5", "text"),
+        ({"named": {5: {}}}, "named.5", "text, in quotes of its own"),
         ({"named": {"x": 5}}, "named.x", "a mapping"),
         ({"named": {"x": {"name": "y"}}}, "named.x.name", "x"),
         ({"part": {"kind": "leg"}}, "part.kind", "wheel | wing"),
