@@ -356,6 +356,9 @@ class NumaCell:
 MasterId = Annotated[str, Matches(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,253}[A-Za-z0-9])?", "a master's id")]
 
 
+SnapshotProof = Annotated[str, Holds(lambda text: len(text) <= 1000 and text.isascii(), "a sealed text")]
+
+
 @dataclass(frozen=True, slots=True)
 class SnapshotHead:
     """A snapshot of the inventory that a host keeps for a master; a higher version is a newer one of any master.
@@ -366,7 +369,7 @@ class SnapshotHead:
     master: MasterId
     version: Annotated[int, Range(1, 10**15)]
     root: Sha256
-    proof: Annotated[str, Holds(lambda text: len(text) <= 1000 and text.isascii(), "a sealed text")] = ""
+    proof: SnapshotProof = ""
 
 
 #: No host has more domains; one that tells of more would fill its master.

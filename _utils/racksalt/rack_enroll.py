@@ -122,7 +122,5 @@ class RackEnroll:
 
 
 def _told(record: Record, settings: Settings, seen: Inventory) -> dict[str, Any]:
-    """``over_quota`` is by what the VM takes more than it did."""
-    known = seen.index.vms.get(record.uuid)
-    over = {} if known else adoption.over_quota([record], settings, seen)
+    over = adoption.over_quota([record], settings, seen)
     return {"vm": record.title, "uuid": record.uuid, "host": record.host, "over_quota": over, "changed": True}

@@ -82,7 +82,9 @@ class RackForget:
                 continue
             if MoveCalls(self.rack, claim, settings).recall(abort=True) == "sends":
                 title = claim.record.title
-                raise Conflict("vm_moving", f"{title} is still on its way to host {host}; try again in a while", vm=title)
+                raise Conflict(
+                    "vm_moving", f"{title} is still on its way to host {host}; try again in a while", vm=title
+                )
 
     def _write(self, host: str, forgotten: Forgotten | None) -> None:
         with self.rack.files.locked():

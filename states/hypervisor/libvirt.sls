@@ -52,11 +52,15 @@
 {%- set local_leases = "/var/lib/libvirt/lockd/files" %}
 {%- set leases = "/var/lib/racksalt/volumes/.leases" if migration.get("shared_volumes") else local_leases %}
 
+# Hosts that share the folder make it in the same moment: who comes second finds it at the next try.
 hypervisor disk leases:
   file.directory:
     - name: {{ leases }}
     - mode: '0700'
     - makedirs: true
+    - retry:
+        attempts: 3
+        interval: 1
     - require:
         - pkg: hypervisor packages
         - file: hypervisor volumes

@@ -285,6 +285,25 @@ def test_one_whose_definition_was_taken_away_while_it_runs_is_not_incoming(hyper
     hypervisor.destroy(UUID)
 
 
+def test_one_that_arrives_is_incoming_and_can_be_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the target QEMU's driver refuses to tell of the job, and only there: that is how it tells of one."""
+
+    def refused(_domain: object, _flags: int = 0) -> None:
+        error = libvirt.libvirtError("migration statistics are available only on the source host")
+        error.err = (libvirt.VIR_ERR_OPERATION_UNSUPPORTED, libvirt.VIR_FROM_QEMU, "", 0, "", None, None, 0, 0)
+        raise error
+
+    with libvirt_host.connected(disk_gib=7, uri="test:///default") as host:
+        host.define(definition())
+        host.start(UUID)
+        host._connection.lookupByUUIDString(UUID).undefine()
+        monkeypatch.setattr(libvirt.virDomain, "jobStats", refused)
+        try:
+            assert shown(host).incoming and host.is_moving(UUID)
+        finally:
+            host.destroy(UUID)
+
+
 def test_foreign_domains_are_reported_without_a_record_and_with_what_they_take() -> None:
     with libvirt_host.connected(disk_gib=7, uri="test:///default") as host:
         (found,) = host.report().domains

@@ -37,6 +37,7 @@ _FREE = {
     names.CpuName: _joined("_.+-"),
     names.CpuNames: st.lists(_joined("_.+-"), max_size=3).map(" ".join),
     model.MasterId: _joined("._-"),
+    model.SnapshotProof: st.one_of(st.just(""), _HEX.map(lambda number: f"{number:064x}==")),
     rack_requests.SavedPath: _joined("/. -").map(lambda path: f"/{path}"),
     names.Sha256: _HEX.map(lambda number: f"{number:064x}"),
     names.Signature: st.builds("{}:{:064x}".format, st.integers(1, 999999), _HEX),

@@ -476,6 +476,14 @@ def test_a_definition_is_put_back_under_a_vm_that_runs_and_holds_from_its_next_s
     assert rack.one()["found"] == "until its next start: 4 vCPUs"
 
 
+def test_what_an_adopted_size_passes_of_the_quota_is_told(rack: Rack) -> None:
+    uuid = rack.create()
+    rack.call("rack_tenant.quota", name="acme", vcpus=1, vms=1)
+    rack.rewrite("h1", uuid, more_vcpus)
+    told = rack.call("rack_host.drift", adopt=rack.one()["id"])
+    assert [limit["limit"] for limit in told["over_quota"]["acme"]] == [1], "of vCPUs, and not of VMs"
+
+
 def test_the_size_that_a_record_tells_is_what_the_next_create_counts(rack: Rack) -> None:
     uuid = rack.create("beta/db")
     rack.rewrite("h1", uuid, more_vcpus)

@@ -116,6 +116,8 @@ def test_the_inventory_is_the_same_after_the_cache_and_the_claims_were_deleted()
 def test_a_rebuild_reads_every_host_anew() -> None:
     rack = _rack()
     before = RackHosts(rack.rack).inventory(rack.rack.settings())
+    plan = RackHosts(rack.rack).rebuild_inventory(rack.rack.settings(), test=True)
+    assert plan == {"test": True, "changed": True, "hosts": 3, "not_read": {}}
     rebuilt = RackHosts(rack.rack).rebuild_inventory(rack.rack.settings())
     assert rebuilt["sha256"] == before["sha256"] and rebuilt["not_read"] == {} and rebuilt["hosts"] == 3
 

@@ -9,10 +9,10 @@ import pytest
 from racksalt.access import identify
 from racksalt.away_watch import AwayWatch
 from racksalt.errors import Conflict, NotFound, RacksaltError, Refused, Unavailable
-from racksalt.model import Claim
-from racksalt.rack_adopt import RackAdopt
 from racksalt.migration import How
+from racksalt.model import Claim
 from racksalt.move_claims import MoveClaims
+from racksalt.rack_adopt import RackAdopt
 from racksalt.rack_forget import RackForget
 from racksalt.rack_hosts import RackHosts, overview
 from racksalt.rack_requests import AdoptVm, ForgetHost, SwitchHost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from racksalt.rack_drains import RackDrains
 from racksalt.rack_hosts import RackHosts
 from racksalt.rack_plans import RackPlans
 from racksalt.rack_requests import SwitchHost, UpdateHosts
+from racksalt.rack_upkeep import RackUpkeep
 from tests.fakes import FakeRack
 from tests.unit.test_rack_drains import ALL, everybody, full_rack, on
 
@@ -88,6 +90,23 @@ def test_a_host_that_was_disabled_meanwhile_stays_out_of_placement() -> None:
     assert told.value.code == "plan_incomplete" and "bad memory" in told.value.detail
     config = rack.rack.settings().hosts["h1"]
     assert (config.enabled, config.reason) == (False, "bad memory")
+
+
+def test_a_host_is_not_booted_under_a_vm_that_is_on_its_way_to_it() -> None:
+    """Claimed in the moment before the host was disabled."""
+    rack = full_rack(vms=1, hosts=2)
+    (claim,) = rack.claims.all()
+    coming = replace(claim, settled_at=None, record=replace(claim.record, host="h2"))
+    upkeep = RackUpkeep(rack.rack)
+    rack.claims.write(coming)
+    with pytest.raises(Conflict) as told:
+        upkeep.reboot("h2")
+    assert (
+        told.value.code == "host_not_empty" and "acme/web1" in told.value.detail and rack.hosts["h2"].boot == "boot-1"
+    )
+    rack.claims.write(replace(coming, settled_at=rack.clock.now()))
+    upkeep.reboot("h2")
+    assert rack.hosts["h2"].boot == "boot-2"
 
 
 def test_a_refused_update_names_no_argument_that_it_has_not() -> None:

@@ -149,6 +149,9 @@ def _job(domain: libvirt.virDomain) -> dict[str, Any]:
     try:
         found = domain.jobStats()
     except libvirt.libvirtError as error:
+        # Of a move to this host QEMU's driver tells no more than that: its numbers are at the source.
+        if error.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
+            return {"operation": libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN}
         if error.get_error_code() in (libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_INVALID):
             return {}
         raise
