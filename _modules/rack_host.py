@@ -168,4 +168,4 @@ def reboot_self(bus: dict[str, Any] | None = None) -> Any:
 
 def _change(name: str, call: this_host.Asked, bus: dict[str, Any] | None) -> Any:
     minion = this_host.Minion(__opts__, __context__)
-    return this_host.answer_bus(call, minion, function=f"rack_host.{name}", bus=bus, changes=True)
+    return this_host.answer_bus(call, minion, function=f"rack_host.{name}", bus=bus)

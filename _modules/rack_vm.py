@@ -357,7 +357,7 @@ def _answer(call: this_host.Asked) -> Any:
 
 def _change(name: str, call: this_host.Asked, bus: dict[str, Any] | None) -> Any:
     minion = this_host.Minion(__opts__, __context__)
-    return this_host.answer_bus(call, minion, function=f"rack_vm.{name}", bus=bus, changes=True)
+    return this_host.answer_bus(call, minion, function=f"rack_vm.{name}", bus=bus)
 
 
 def _shown(domain: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from racksalt.errors import Conflict, NotFound, Refused, Unavailable
 from racksalt.host_admission import Admission
 from racksalt.host_moves import HostMoves
 from racksalt.host_requests import MoveDisk, MoveOffer, OfferMove, RecallMove, SendMove, Sent, seed_context
-from racksalt.model import Domain, Record, State
+from racksalt.model import Domain, Record, State, Wanted
 from racksalt.vm_verbs import DOWN
 
 #: How often, and how soon again, a send that is to be aborted is looked at.
@@ -43,11 +43,16 @@ class HostDepartures:
         return MoveOffer(domain.state, generation, domain.memory_mib, disk, tuple(images), seed)
 
     def send(self, request: SendMove) -> Sent:
-        """Move it, and return when it is at the target for good. One that is stopped moves without running."""
+        """Move it, and return when it is at the target for good. One that is stopped moves without running.
+
+        From its first step on this host does not start the VM at a boot by itself: the power may fail after the VM has
+        begun to run at its target, and before its copy here is gone.
+        """
         uuid = request.record.uuid
         with self.moves.sending(uuid, wait_s=0):
             domain = self._ready(request)
             try:
+                self.moves.vms.write_wanted(uuid, "moving")
                 if domain.state in DOWN:
                     self.moves.hypervisor.start_paused(uuid)
                 after = _as_described(request.record, domain)
@@ -64,9 +69,10 @@ class HostDepartures:
                 self.moves.quietly(self.moves.hypervisor.abort_move, request.uuid)
             with suppress(Unavailable), self.moves.sending(request.uuid, wait_s=0):
                 if not self._is_moving(request.uuid):
+                    before = self.moves.find(request.uuid)
                     self._put_back(request.uuid, request.was)
-                    if not request.abort:
-                        self._go_on(request.uuid, request.was)
+                    if before is not None and not request.abort:
+                        self._go_on(before, request.was)
                     return {"at_work": False, "there": self.moves.find(request.uuid) is not None}
             if request.abort:
                 self.moves.vms.clock.sleep(_ABORT_PAUSE_S)
@@ -125,18 +131,22 @@ class HostDepartures:
         return domain
 
     def _put_back(self, uuid: str, was: State) -> None:
-        """A VM that was started for its move only is stopped again: its guest has run no instruction."""
-        if was not in DOWN:
+        """It stays. One that was started for its move only is stopped again: its guest has run no instruction."""
+        domain = None if self._is_moving(uuid) else self.moves.find(uuid)
+        if domain is None:
             return
-        domain = self.moves.find(uuid)
-        if domain is not None and domain.state == "paused":
+        if was in DOWN and domain.state == "paused":
             self.moves.vms.hypervisor.destroy(uuid)
+        if _is_marked(domain):
+            self.moves.vms.write_wanted(uuid, _wanted(was))
 
-    def _go_on(self, uuid: str, was: State) -> None:
-        """One that ran, and that libvirt left paused at the source: the writer has seen that it is nowhere else."""
-        domain = self.moves.find(uuid)
-        if domain is not None and was == "running" and domain.state == "paused":
-            self.moves.vms.hypervisor.resume(uuid)
+    def _go_on(self, before: Domain, was: State) -> None:
+        """One that ran, and was left paused, or off by a host that lost its power: the writer has seen that it is
+        nowhere else."""
+        if was == "running" and before.state == "paused":
+            self.moves.vms.hypervisor.resume(before.uuid)
+        elif was == "running" and before.state in DOWN and _is_marked(before):
+            self.moves.vms.hypervisor.start(before.uuid)
 
     def _is_moving(self, uuid: str) -> bool:
         """libvirt goes on with a move whose caller has died."""
@@ -152,6 +162,17 @@ def _afterwards(known: Record, after: Record) -> Record:
 
 
 def _as_described(after: Record, domain: Domain) -> Record:
-    """Tags, note and protection are the host's own, and may have changed since the claim."""
+    """Tags, note, protection and what is wanted are the host's own, and may have changed since the claim."""
     now = domain.record
-    return after if now is None else replace(after, tags=now.tags, note=now.note, protected=now.protected)
+    if now is None:
+        return after
+    wanted = _wanted(domain.state) if _is_marked(domain) else now.wanted
+    return replace(after, tags=now.tags, note=now.note, protected=now.protected, wanted=wanted)
+
+
+def _is_marked(domain: Domain) -> bool:
+    return domain.record is not None and domain.record.wanted == "moving"
+
+
+def _wanted(state: State) -> Wanted:
+    return "stopped" if state in DOWN else "running"

@@ -205,13 +205,17 @@ class HostVms:
         self._power_off(vm.uuid)
         return [f"domain {vm.domain}", *removed] if undefined else removed
 
+    def write_wanted(self, uuid: str, wanted: Wanted) -> None:
+        """Write down what the next boot is to do with it."""
+        with self.lock():
+            for domain in self.hypervisor.domains([uuid]):
+                if _is_own(domain) and (vm := vm_verbs.record_of(domain)).wanted != wanted:
+                    self.hypervisor.write_record(uuid, record.to_xml(replace(vm, wanted=wanted)))
+
     def _note_wanted(self, uuid: str, wanted: Wanted) -> None:
         """Remember what was asked for, for the next boot; the verb itself is done already."""
         try:
-            with self.lock():
-                for domain in self.hypervisor.domains([uuid]):
-                    if _is_own(domain) and (vm := vm_verbs.record_of(domain)).wanted != wanted:
-                        self.hypervisor.write_record(uuid, record.to_xml(replace(vm, wanted=wanted)))
+            self.write_wanted(uuid, wanted)
         except RacksaltError as error:
             log.error("what was asked of %s is not remembered for the next boot: %s", uuid, error.detail)
 

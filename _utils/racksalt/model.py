@@ -35,7 +35,7 @@ from racksalt.shape import Holds, Items, Matches, Range
 
 Role = Literal["reader", "member"]
 #: What was last asked of a VM.
-Wanted = Literal["running", "stopped"]
+Wanted = Literal["running", "stopped", "moving"]
 State = Literal["running", "paused", "suspended", "stopped", "crashed", "unknown"]
 Labels = Annotated[Mapping[LabelKey, LabelValue], Items(64)]
 #: The image of a VM that the rack did not make, and its flavor where none was said; no file may name one so.
@@ -242,7 +242,8 @@ class Record:
     ``generation`` rises with each change of where or what it is; ``request_id`` is the create that made it.
     ``labels`` are what its host must carry. ``affinity``, ``anti_affinity`` and ``spread`` are groups of its tenant:
     on the same host, on different hosts, in different failure domains. ``numa`` and ``huge_pages`` are its flavor's.
-    ``wanted`` is what was last asked of it: a host starts again at its boot what should run.
+    ``wanted`` is what was last asked of it: a host starts again at its boot what should run. One that is ``moving`` to
+    another host is left to the writer: it may run there by then.
     ``signature`` is the rack's, over all but tags, note, protection and ``wanted`` (:mod:`racksalt.record_proof`).
     """
 

@@ -14,6 +14,7 @@ from racksalt.host_requests import ActOnHost
 from racksalt.migration import How
 from racksalt.model import Record
 from racksalt.move_calls import MoveCalls
+from racksalt.move_claims import MoveClaims
 from racksalt.move_ends import MoveEnds
 from racksalt.rack_migrations import RackMigrations
 from racksalt.rack_requests import ActOnVm, MigrateVm, ShowVm
@@ -681,3 +682,41 @@ def test_a_guest_that_libvirt_left_paused_at_its_source_goes_on() -> None:
     with pytest.raises(Unavailable):
         migrate(rack)
     assert owners(rack, uuid) == {"h1": "running"} and nothing_of_it(rack, "h2")
+
+
+def wanted(rack: FakeRack, host: str, uuid: str) -> str | None:
+    found = [one for one in rack.hosts[host].hypervisor.report().domains if one.uuid == uuid]
+    return found[0].record.wanted if found and found[0].record else None
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.parametrize("start", [True, False])
+def test_its_source_starts_by_itself_nothing_that_may_run_elsewhere(start: bool) -> None:
+    """The power may fail after the guest has begun to run at its target, and before its copy is gone."""
+    rack, uuid = rack_with_vm(start=start)
+    seen: dict[str, str | None] = {}
+    rack.hosts["h1"].mover.at = lambda step: seen.update({step: wanted(rack, "h1", uuid)})
+    migrate(rack)
+    assert seen == {**dict.fromkeys(STEPS, "moving"), "confirm": None}
+    assert wanted(rack, "h2", uuid) == ("running" if start else "stopped")
+
+
+@pytest.mark.parametrize("step", ["begin", "perform"])
+def test_one_that_stays_is_started_at_a_boot_again(step: str) -> None:
+    rack, uuid = rack_with_vm()
+    rack.hosts["h1"].mover.at = failing_at(step)
+    with pytest.raises(RacksaltError):
+        migrate(rack)
+    assert wanted(rack, "h1", uuid) == "running"
+
+
+@pytest.mark.promise("P1")
+def test_a_source_that_lost_its_power_waits_for_a_look_at_both_ends() -> None:
+    rack, uuid = rack_with_vm()
+    settings = rack.rack.settings()
+    MoveClaims(rack.rack, settings).hold(record_of(rack, uuid), "h2", How(), look(rack))
+    rack.hosts["h1"].vms().write_wanted(uuid, "moving")
+    rack.hosts["h1"].crash()
+    assert rack.hosts["h1"].away().boot(wait_s=0)["started"] == []
+    rack.clock.sleep(LATE_S)
+    assert tidy(rack) and owners(rack, uuid) == {"h1": "running"} and wanted(rack, "h1", uuid) == "running"

@@ -142,7 +142,7 @@ def answer(asked: Asked, minion: Minion) -> Any:
         return errors.as_result(error)
 
 
-def answer_bus(asked: Asked, minion: Minion, *, function: str, bus: Any, changes: bool = False) -> Any:
+def answer_bus(asked: Asked, minion: Minion, *, function: str, bus: Any) -> Any:
     """As :func:`answer`; a call over the bus (``FromBus``) is answered signed, under the loader's ``function``.
 
     Without a key to sign with, nothing is done. Each call brings the audit's newest line with it, a look too: refusals
