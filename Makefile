@@ -8,7 +8,7 @@ demo: ; @rackbox/rackbox demo
 demo-down: ; @rackbox/rackbox down
 test: ; @t=$(TOOLS) && $$t/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 lint: ; @t=$(TOOLS) && $$t/bin/python -m pytest tests/lint $(ARGS)
-promises: ; @t=$(TOOLS) && $$t/bin/python -m pytest -m promise --promises $(ARGS)
+promises: ; @t=$(TOOLS) && $$t/bin/python -m pytest -n 2 --dist loadfile -m promise --promises $(ARGS)
 bench: ; @t=$(TOOLS) && $$t/bin/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 acl: ; @t=$(TOOLS) && $$t/bin/python -m racksalt.acl_file api-config/acl.conf
 docs: ; @t=$(TOOLS) && $$t/bin/python docs/reference.py

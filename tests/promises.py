@@ -18,7 +18,8 @@ import pytest
 T = TypeVar("T")
 
 _FILE = "promises.json"
-_OUTCOMES = pytest.StashKey[dict[tuple[str, str], str]]()
+_PROMISE = "promise"
+_OUTCOMES = pytest.StashKey["Outcomes"]()
 
 
 def full() -> bool:
@@ -39,22 +40,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--promises", action="store_true", help=f"print the table of promises and write {_FILE}")
 
 
+class Outcomes:
+    """What became of each promise's tests; the workers that share the tests tell it with their reports."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, str], str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A promise is kept when set-up, test and tear-down all passed."""
+        for name, promise in report.user_properties:
+            key = (str(promise), report.nodeid)
+            if name == _PROMISE and (report.failed or (report.skipped and self.found.get(key) != "failed")):
+                self.found[key] = report.outcome
+            elif name == _PROMISE:
+                self.found.setdefault(key, report.outcome)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """No outcome yet."""
-    config.stash[_OUTCOMES] = {}
+    config.stash[_OUTCOMES] = Outcomes()
+    config.pluginmanager.register(config.stash[_OUTCOMES], "promises-outcomes")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    """A promise is kept when set-up, test and tear-down all passed."""
+    """Each report says whose promise it is about."""
     report = yield
-    outcomes = item.config.stash[_OUTCOMES]
-    for mark in item.iter_markers("promise"):
-        key = (str(mark.args[0]), item.nodeid)
-        if report.failed or (report.skipped and outcomes.get(key) != "failed"):
-            outcomes[key] = report.outcome
-        else:
-            outcomes.setdefault(key, report.outcome)
+    report.user_properties += [(_PROMISE, str(mark.args[0])) for mark in item.iter_markers("promise")]
     return report
 
 
@@ -62,7 +74,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """The table, and the same as JSON."""
     if not config.getoption("--promises"):
         return
-    found = sorted(config.stash[_OUTCOMES].items(), key=lambda item: (_by_number(item[0][0]), item[0][1]))
+    found = sorted(config.stash[_OUTCOMES].found.items(), key=lambda item: (_by_number(item[0][0]), item[0][1]))
     terminalreporter.section("promises" + (", every case" if full() else ", a sample of the cases"))
     for (promise, test), outcome in found:
         terminalreporter.line(f"{promise:<5} {outcome:<8} {test}")
