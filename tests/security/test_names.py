@@ -130,7 +130,9 @@ def test_every_name_in_every_field_of_every_function() -> None:
         count = 0
         for case in _cases():
             answer = send("alice", case.body())[0]
-            assert status_of(answer) == 400, f"{case}: {answer}"
+            # A path is a right one, and not a tenant's to name: no file is looked for.
+            allowed = (400, 403) if case.says.startswith("inventory:") else (400,)
+            assert status_of(answer) in allowed, f"{case}: {answer}"
             count += 1
         assert count > 1500
         assert (rack.vms_on_hosts(), repr(rack.files.data), rack.leftovers()) == (hosts, files, left)
