@@ -144,14 +144,19 @@ hypervisor libvirt over TLS after the firewall:
     - mode: '0644'
     - makedirs: true
 
-# A socket cannot be opened while its service runs; and the service comes by itself while another socket is open.
+# A socket cannot be opened while its service runs; and the service comes by itself while another socket is open and
+# has a client: the sockets go first, and who came in between is no reason to give up.
 hypervisor libvirt over TLS:
   cmd.run:
     - name: >-
         systemctl daemon-reload;
-        systemctl stop libvirtd.service libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket;
+        systemctl stop libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket;
+        systemctl stop libvirtd.service;
         systemctl start libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd-tls.socket libvirtd.service
     - unless: systemctl --quiet is-active libvirtd-tls.socket
+    - retry:
+        attempts: 5
+        interval: 2
     - require:
         - service: hypervisor libvirtd
         - rack_net: hypervisor migration ports closed
