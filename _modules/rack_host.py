@@ -30,8 +30,7 @@ def report(bus: dict[str, Any] | None = None) -> Any:
 
         salt h1 rack_host.report
     """
-    minion = this_host.Minion(__opts__, __context__)
-    return this_host.answer_bus(this_host.report, minion, function="rack_host.report", bus=bus)
+    return _signed("report", this_host.report, bus)
 
 
 def settle(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
@@ -43,7 +42,7 @@ def settle(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
         salt h1 rack_host.settle request='{deletions: [], keep_off: []}'
     """
-    return _change("settle", lambda vms: this_host.away(vms).settle(shape.parse(SettleOnHost, request)), bus)
+    return _signed("settle", lambda vms: this_host.away(vms).settle(shape.parse(SettleOnHost, request)), bus)
 
 
 def boot(wait_s: float = 60.0) -> Any:
@@ -70,7 +69,7 @@ def keep_snapshot(request: dict[str, Any], bus: dict[str, Any] | None = None) ->
 
         salt h1 rack_host.keep_snapshot request='{head: {master: m, version: 1, root: 5f0c…}, names: [], texts: {}}'
     """
-    return _change(
+    return _signed(
         "keep_snapshot", lambda vms: this_host.away(vms).keep_snapshot(shape.parse(KeepSnapshot, request)), bus
     )
 
@@ -84,12 +83,7 @@ def snapshot(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
         salt h1 rack_host.snapshot request='{master: master, names: [5f0c…]}'
     """
-    minion = this_host.Minion(__opts__, __context__)
-
-    def asked(vms: Any) -> Any:
-        return this_host.away(vms).snapshot(shape.parse(ReadSnapshot, request))
-
-    return this_host.answer_bus(asked, minion, function="rack_host.snapshot", bus=bus)
+    return _signed("snapshot", lambda vms: this_host.away(vms).snapshot(shape.parse(ReadSnapshot, request)), bus)
 
 
 def holdings(bus: dict[str, Any] | None = None) -> Any:
@@ -101,8 +95,7 @@ def holdings(bus: dict[str, Any] | None = None) -> Any:
 
         salt h1 rack_host.holdings
     """
-    minion = this_host.Minion(__opts__, __context__)
-    return this_host.answer_bus(lambda vms: HostDrift(vms).holdings(), minion, function="rack_host.holdings", bus=bus)
+    return _signed("holdings", lambda vms: HostDrift(vms).holdings(), bus)
 
 
 def set_aside(request: dict[str, Any], test: bool = False, bus: dict[str, Any] | None = None) -> Any:
@@ -114,7 +107,7 @@ def set_aside(request: dict[str, Any], test: bool = False, bus: dict[str, Any] |
 
         salt h1 rack_host.set_aside request='{files: {tenant: acme, files: [5f0c….qcow2]}}' test=True
     """
-    return _change(
+    return _signed(
         "set_aside", lambda vms: HostDrift(vms).set_aside(shape.parse(SetAsideOnHost, request), test=test), bus
     )
 
@@ -128,12 +121,7 @@ def errors(request: dict[str, Any] | None = None, bus: dict[str, Any] | None = N
 
         salt h1 rack_host.errors request='{since_s: 600}'
     """
-    minion = this_host.Minion(__opts__, __context__)
-
-    def asked(vms: Any) -> Any:
-        return this_host.errors_since(shape.parse(ReadErrors, request or {}))
-
-    return this_host.answer_bus(asked, minion, function="rack_host.errors", bus=bus)
+    return _signed("errors", lambda vms: this_host.errors_since(shape.parse(ReadErrors, request or {})), bus)
 
 
 def update_self(bus: dict[str, Any] | None = None) -> Any:
@@ -166,6 +154,6 @@ def reboot_self(bus: dict[str, Any] | None = None) -> Any:
     return this_host.answer_alone(reboot.soon, minion, function="rack_host.reboot_self", bus=bus)
 
 
-def _change(name: str, call: this_host.Asked, bus: dict[str, Any] | None) -> Any:
+def _signed(name: str, call: this_host.Asked, bus: dict[str, Any] | None) -> Any:
     minion = this_host.Minion(__opts__, __context__)
     return this_host.answer_bus(call, minion, function=f"rack_host.{name}", bus=bus)

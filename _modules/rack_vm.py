@@ -200,7 +200,7 @@ def create(request: dict[str, Any], test: bool = False, bus: dict[str, Any] | No
 
         salt h1 rack_vm.create request='{record: {…}, image: {…}, …}'
     """
-    return _change("create", lambda vms: vms.create(shape.parse(CreateOnHost, request), test=test), bus)
+    return _signed("create", lambda vms: vms.create(shape.parse(CreateOnHost, request), test=test), bus)
 
 
 def act(request: dict[str, Any], test: bool = False, bus: dict[str, Any] | None = None) -> Any:
@@ -212,7 +212,7 @@ def act(request: dict[str, Any], test: bool = False, bus: dict[str, Any] | None 
 
         salt h1 rack_vm.act request='{uuid: 5f0c…, verb: start}'
     """
-    return _change("act", lambda vms: vms.act(shape.parse(ActOnHost, request), test=test), bus)
+    return _signed("act", lambda vms: vms.act(shape.parse(ActOnHost, request), test=test), bus)
 
 
 def purge(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
@@ -224,7 +224,7 @@ def purge(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
         salt h1 rack_vm.purge request='{record: {…}}'
     """
-    return _change("purge", lambda vms: vms.purge(shape.parse(PurgeOnHost, request)), bus)
+    return _signed("purge", lambda vms: vms.purge(shape.parse(PurgeOnHost, request)), bus)
 
 
 def sign(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
@@ -236,7 +236,7 @@ def sign(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
         salt h1 rack_vm.sign request='{records: {5f0c…: {sha256: …, signature: …}}}'
     """
-    return _change("sign", lambda vms: vms.sign(shape.parse(SignOnHost, request)), bus)
+    return _signed("sign", lambda vms: vms.sign(shape.parse(SignOnHost, request)), bus)
 
 
 def enroll(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
@@ -248,7 +248,7 @@ def enroll(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
         salt h1 rack_vm.enroll request='{record: {…}}'
     """
-    return _change("enroll", lambda vms: HostDrift(vms).enroll(shape.parse(EnrollOnHost, request)), bus)
+    return _signed("enroll", lambda vms: HostDrift(vms).enroll(shape.parse(EnrollOnHost, request)), bus)
 
 
 def restore(request: dict[str, Any], test: bool = False, bus: dict[str, Any] | None = None) -> Any:
@@ -260,7 +260,7 @@ def restore(request: dict[str, Any], test: bool = False, bus: dict[str, Any] | N
 
         salt h1 rack_vm.restore request='{uuid: 5f0c…, sha256: …}' test=True
     """
-    return _change("restore", lambda vms: HostDrift(vms).restore(shape.parse(RestoreOnHost, request), test=test), bus)
+    return _signed("restore", lambda vms: HostDrift(vms).restore(shape.parse(RestoreOnHost, request), test=test), bus)
 
 
 def offer(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
@@ -272,7 +272,7 @@ def offer(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
         salt h1 rack_vm.offer request='{record: {…}, key: …}'
     """
-    return _change("offer", lambda vms: _departures(vms).offer(shape.parse(OfferMove, request)), bus)
+    return _signed("offer", lambda vms: _departures(vms).offer(shape.parse(OfferMove, request)), bus)
 
 
 def receive(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
@@ -284,7 +284,7 @@ def receive(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
         salt h2 rack_vm.receive request='{record: {…}, source: h1, offer: {…}, …}'
     """
-    return _change("receive", lambda vms: _arrivals(vms).receive(shape.parse(ReceiveMove, request)), bus)
+    return _signed("receive", lambda vms: _arrivals(vms).receive(shape.parse(ReceiveMove, request)), bus)
 
 
 def send(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
@@ -296,7 +296,7 @@ def send(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
         salt h1 rack_vm.send request='{record: {…}, target: h2, …}'
     """
-    return _change("send", lambda vms: _departures(vms).send(shape.parse(SendMove, request)), bus)
+    return _signed("send", lambda vms: _departures(vms).send(shape.parse(SendMove, request)), bus)
 
 
 def conclude(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
@@ -308,7 +308,7 @@ def conclude(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
         salt -L h1,h2 rack_vm.conclude request='{record: {…}, source: h1, was: running}'
     """
-    return _change("conclude", lambda vms: this_host.moves(vms).conclude(shape.parse(EndMove, request)), bus)
+    return _signed("conclude", lambda vms: this_host.moves(vms).conclude(shape.parse(EndMove, request)), bus)
 
 
 def recall(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
@@ -320,7 +320,7 @@ def recall(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
         salt h1 rack_vm.recall request='{uuid: 5f0c…, was: running, abort: true}'
     """
-    return _change("recall", lambda vms: _departures(vms).recall(shape.parse(RecallMove, request)), bus)
+    return _signed("recall", lambda vms: _departures(vms).recall(shape.parse(RecallMove, request)), bus)
 
 
 def withdraw(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
@@ -332,7 +332,7 @@ def withdraw(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
         salt h2 rack_vm.withdraw request='{record: {…}, source: h1}'
     """
-    return _change("withdraw", lambda vms: _arrivals(vms).withdraw(shape.parse(WithdrawMove, request)), bus)
+    return _signed("withdraw", lambda vms: _arrivals(vms).withdraw(shape.parse(WithdrawMove, request)), bus)
 
 
 def _departures(vms: Any) -> HostDepartures:
@@ -355,7 +355,7 @@ def _answer(call: this_host.Asked) -> Any:
     return this_host.answer(call, this_host.Minion(__opts__, __context__))
 
 
-def _change(name: str, call: this_host.Asked, bus: dict[str, Any] | None) -> Any:
+def _signed(name: str, call: this_host.Asked, bus: dict[str, Any] | None) -> Any:
     minion = this_host.Minion(__opts__, __context__)
     return this_host.answer_bus(call, minion, function=f"rack_vm.{name}", bus=bus)
 

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from racksalt import audit, pending, record_proof, settings, shape
-from racksalt.errors import BadInput, RacksaltError, Unavailable
+from racksalt import audit, bulk_answers, pending, record_proof, settings
+from racksalt.errors import Unavailable
 from racksalt.inventory import HostView, Inventory
 from racksalt.model import HostConfig, HostReport, Look, Record
 from racksalt.ports import (
@@ -23,7 +23,6 @@ from racksalt.ports import (
     RackFiles,
     SaltAcl,
     SavedRacks,
-    Silent,
     Snapshots,
 )
 from racksalt.record_proof import Ring
@@ -242,15 +241,8 @@ def _newer(looked: HostReport | None, live: HostReport | None) -> HostReport | N
 
 def _report(host: str, answer: Answer, began: float) -> HostReport | str:
     """A host's report, or what is wrong with its answer."""
-    if isinstance(answer, Silent):
-        return answer.told
-    if isinstance(answer, RacksaltError):
-        return answer.detail
-    try:
-        report = shape.parse(HostReport, answer)
-    except BadInput as error:
-        return f"answers what cannot be read: {error.detail[:200]}"
-    return replace(report, host=host, read_at=began)
+    told = bulk_answers.read(HostReport, answer)
+    return told if isinstance(told, str) else replace(told, host=host, read_at=began)
 
 
 def _view(config: HostConfig, known: HostReport | None, look: Look) -> HostView:

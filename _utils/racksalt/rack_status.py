@@ -8,13 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from racksalt import audit, job_trail, shape
+from racksalt import audit, bulk_answers, job_trail, shape
 from racksalt.access import Caller
 from racksalt.drift_requests import ReadErrors
-from racksalt.errors import BadInput, RacksaltError
 from racksalt.host_errors import Errors
 from racksalt.inventory import HostView, Inventory
-from racksalt.ports import Answer, Silent
 from racksalt.rack import Rack
 from racksalt.rack_hosts import overview
 from racksalt.rack_jobs import RackJobs
@@ -58,7 +56,7 @@ class RackStatus:
         hosts = [name for name, view in seen.hosts.items() if view.answers]
         request = {"request": shape.plain(ReadErrors(asked.since, asked.limit))}
         answers = self.rack.fleet.ask(hosts, "rack_host.errors", request, timeout_s=_ERRORS_TIMEOUT_S) if hosts else {}
-        told = {name: _parsed(answers[name]) for name in hosts}
+        told = {name: bulk_answers.read(Errors, answers[name]) for name in hosts}
         errors = {name: one for name, one in told.items() if isinstance(one, Errors)}
         return errors, {name: one for name, one in told.items() if isinstance(one, str)}
 
@@ -114,14 +112,3 @@ def _newest(errors: Mapping[str, Errors], limit: int) -> list[dict[str, Any]]:
     """Of all hosts together."""
     lines = [{"host": name, **shape.plain(line)} for name, one in errors.items() for line in one.lines]
     return sorted(lines, key=lambda line: str(line["time"]), reverse=True)[:limit]
-
-
-def _parsed(answer: Answer) -> Errors | str:
-    if isinstance(answer, Silent):
-        return answer.told
-    if isinstance(answer, RacksaltError):
-        return answer.detail
-    try:
-        return shape.parse(Errors, answer)
-    except BadInput as error:
-        return f"answers what cannot be read: {error.detail[:200]}"

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import deploy
 from rackbox_lib.node import Node
 from rackbox_lib.rack import Rack
-from tests.bench import create
+from tests.bench import by_hand, create
 from tests.bench.figures import Figure
 
 _VMS = 50
@@ -60,23 +60,6 @@ hosts["defaults"]["room"] = {"overcommit": {"vcpus": 64, "memory": 8, "disk": 16
 (folder / "hosts.yaml").write_text(yaml.safe_dump(hosts))
 """
 
-#: On a host: one VM by hand, with the same disk, seed and XML.
-_RAW_ONE = """
-set -e
-disk=/var/lib/racksalt/volumes/raw
-qemu-img create -q -f qcow2 $disk$1.qcow2 1G
-xorrisofs -quiet -volid cidata -joliet -rock -output $disk$1.iso /tmp/raw-seed
-sed "s,<name>raw1<,<name>raw$1<,; s,/volumes/raw\\.,/volumes/raw$1.,; s,qemu/raw\\.console,qemu/raw$1.console," \
-    /tmp/raw.xml > /tmp/raw$1.xml
-virsh -q define /tmp/raw$1.xml
-virsh -q start raw$1
-"""
-
-_WIPE = """
-for name in $(virsh list --all --name); do virsh -q destroy $name; virsh -q undefine $name; done
-rm -f /var/lib/racksalt/volumes/raw* /var/lib/racksalt/volumes/acme/* /var/lib/racksalt/leases/nat/*
-"""
-
 
 def measure() -> list[Figure]:
     """Medians of interleaved rounds; all guests boot meanwhile, on either side."""
@@ -106,7 +89,7 @@ def _ours(rack: Rack) -> float:
     argv = ["/opt/racksalt-master/bin/python3", "-c", _OURS, str(_VMS), str(_SIDE_BY_SIDE)]
     told = json.loads(rack.master.run(argv, timeout_s=600).stdout.splitlines()[-1])
     assert not told["refused"], told["refused"][:3]
-    _wipe(rack)
+    by_hand.wipe(rack)
     return float(told["seconds"])
 
 
@@ -115,17 +98,11 @@ def _raw(rack: Rack) -> float:
 
     def make(number: int) -> None:
         node: Node = hosts[number % len(hosts)]
-        node.run(["sh", "-c", _RAW_ONE, "raw", str(number)], timeout_s=300)
+        node.run(["sh", "-c", by_hand.START, "raw", str(number)], timeout_s=300)
 
     began = time.perf_counter()
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         list(pool.map(make, range(_VMS)))
     seconds = time.perf_counter() - began
-    _wipe(rack)
+    by_hand.wipe(rack)
     return seconds
-
-
-def _wipe(rack: Rack) -> None:
-    for host in rack.hosts():
-        host.run(["sh", "-c", _WIPE], timeout_s=120)
-    rack.master.run(["sh", "-c", "rm -f /var/lib/racksalt/claims/*.json"], timeout_s=20)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import deploy
 from rackbox_lib.rack import Rack
-from tests.bench import create
+from tests.bench import by_hand, create
 from tests.bench.figures import Figure
 
 _VMS = 20
@@ -72,24 +72,11 @@ mkdir -p /tmp/raw-seed
 xorrisofs -quiet -volid cidata -joliet -rock -output /var/lib/racksalt/volumes/raw$1.iso /tmp/raw-seed
 nft add element inet racksalt_moves sources4 "{ $2 timeout 600s }"
 """
-_START_RAW = """
-set -e
-qemu-img create -q -f qcow2 /var/lib/racksalt/volumes/raw$1.qcow2 1G
-xorrisofs -quiet -volid cidata -joliet -rock -output /var/lib/racksalt/volumes/raw$1.iso /tmp/raw-seed
-sed "s,<name>raw1<,<name>raw$1<,; s,/volumes/raw\\.,/volumes/raw$1.,; s,qemu/raw\\.console,qemu/raw$1.console," \
-    /tmp/raw.xml > /tmp/raw$1.xml
-virsh -q define /tmp/raw$1.xml
-virsh -q start raw$1
-"""
 _RAW_ONE = """
 set -e
 virsh -q migrate --live --p2p --persistent --undefinesource --tls --abort-on-error --copy-storage-inc \
     raw$1 qemu+tls://$2/system tcp:$2
 rm -f /var/lib/racksalt/volumes/raw$1.*
-"""
-_WIPE = """
-for name in $(virsh list --all --name); do virsh -q destroy $name; virsh -q undefine $name; done
-rm -f /var/lib/racksalt/volumes/raw* /var/lib/racksalt/volumes/acme/* /var/lib/racksalt/leases/nat/*
 """
 
 
@@ -129,7 +116,7 @@ def _ours(rack: Rack) -> float:
     told = rack.master.run([python, "-c", _OURS, "h1"], timeout_s=1800).stdout.splitlines()[-1]
     seconds, empty = json.loads(told)
     assert empty
-    _wipe(rack)
+    by_hand.wipe(rack)
     return float(seconds)
 
 
@@ -137,7 +124,7 @@ def _raw(rack: Rack, parallel: int) -> float:
     """The same number of like VMs, half to each other host, so many side by side."""
     source, targets = rack.node("h1"), [rack.node("h2"), rack.node("h3")]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda n: source.run(["sh", "-c", _START_RAW, "raw", str(n)], timeout_s=120), range(_VMS)))
+        list(pool.map(lambda n: source.run(["sh", "-c", by_hand.START, "raw", str(n)], timeout_s=120), range(_VMS)))
         ready = [(targets[number % 2], ["bash", "-c", _MAKE_READY, "raw", str(number)]) for number in range(_VMS)]
         list(pool.map(lambda one: one[0].run([*one[1], source.address], timeout_s=60), ready))
     time.sleep(_BOOT_S)
@@ -149,16 +136,10 @@ def _raw(rack: Rack, parallel: int) -> float:
     with ThreadPoolExecutor(parallel) as pool:
         list(pool.map(move, range(_VMS)))
     seconds = time.perf_counter() - began
-    _wipe(rack)
+    by_hand.wipe(rack)
     return seconds
 
 
 def _edit(rack: Rack, parallel: int) -> None:
     edit = _WIDE % (parallel, parallel)
     rack.master.run(["/opt/racksalt-master/bin/python3", "-c", edit], timeout_s=30)
-
-
-def _wipe(rack: Rack) -> None:
-    for host in rack.hosts():
-        host.run(["sh", "-c", _WIPE], timeout_s=120)
-    rack.master.run(["sh", "-c", "rm -f /var/lib/racksalt/claims/*.json"], timeout_s=20)
