@@ -11,7 +11,8 @@ import pytest
 from rackbox_lib.node import Node
 from tests.on_rack import CREATE, RealRack
 
-_METADATA = re.compile(r"\s*<metadata[^>]*(?:/>|>.*?</metadata>)", re.DOTALL)
+#: The record, which these tests change; and whether the guest's agent has come up, which the guest does.
+_NOT_COMPARED = re.compile(r"\s*<metadata[^>]*(?:/>|>.*?</metadata>)| state='(?:dis)?connected'", re.DOTALL)
 _LOST = "/var/lib/racksalt/lost"
 
 
@@ -35,8 +36,8 @@ def told(rack: RealRack, uuid: str) -> list[dict[str, Any]]:
 
 
 def shape(host: Node, uuid: str) -> list[str]:
-    """What is defined and what runs, but for the metadata; and the process that runs it."""
-    xml = [_METADATA.sub("", virsh(host, "dumpxml", *flags, uuid)) for flags in (["--inactive"], [])]
+    """What is defined and what runs, but for metadata and agent; and the process that runs it."""
+    xml = [_NOT_COMPARED.sub("", virsh(host, "dumpxml", *flags, uuid)) for flags in (["--inactive"], [])]
     return [*xml, host.run(["pgrep", "-f", f"uuid {uuid}"], timeout_s=10).stdout]
 
 
