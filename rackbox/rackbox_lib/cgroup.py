@@ -1,4 +1,8 @@
-"""A control group of its own for each node: what belongs to the node is what is in there."""
+"""A control group of its own for each node: what belongs to the node is what is in there.
+
+Nodes stand for machines with processors of their own: where all want the ones that there are, each node gets as much as
+any other, however many of its guests run. Without that, a rack's master would stand in line behind all guests.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,23 @@ from pathlib import Path
 from .errors import RackboxError
 from .processes import Process, read_processes
 
+#: A program that is run in a node from outside counts like some of the node's own, and not like one guest.
+_EXEC_SHARES = "8192"
+
 
 def mounts(text: str | None = None) -> list[Path]:
     """The cgroup mounts a node must have its own group in: version 2, and systemd's own version 1 tree beside it.
 
     A machine has version 2 at /sys/fs/cgroup, or version 1 with version 2 at /sys/fs/cgroup/unified. Nodes see pure
-    version 2 in both cases. systemd-nspawn takes the path from the version 1 tree when there is one.
+    version 2 in both cases. systemd-nspawn takes the path from the version 1 tree when there is one. Processors are
+    shared out by a version 1 tree of their own, if version 2 does not do it.
     """
     lines = (text if text is not None else Path("/proc/mounts").read_text()).splitlines()
     fields = [line.split() for line in lines]
     unified = [Path(field[1]) for field in fields if field[2] == "cgroup2"]
     named = [Path(f[1]) for f in fields if f[2] == "cgroup" and "name=systemd" in f[3].split(",")]
-    return unified[:1] + named[:1]
+    shared = [Path(f[1]) for f in fields if f[2] == "cgroup" and "cpu" in f[3].split(",")]
+    return unified[:1] + named[:1] + shared[:1]
 
 
 class NodeCgroup:
@@ -40,7 +49,18 @@ class NodeCgroup:
         for folder in self._dirs:
             for leaf in ("launch", "exec"):
                 (folder / leaf).mkdir(parents=True, exist_ok=True)
+        self._share_processors()
         return [folder / "cgroup.procs" for folder in self._dirs]
+
+    def _share_processors(self) -> None:
+        """Between nodes, as far as this machine does it: in version 2 it is asked for from the top down."""
+        for folder in reversed(self._unified.parents[: len(Path(self._path).parts)]):
+            with contextlib.suppress(OSError):
+                (folder / "cgroup.subtree_control").write_text("+cpu")
+        for folder in self._dirs:
+            with contextlib.suppress(OSError):
+                if (folder / "exec/cpu.shares").exists():
+                    (folder / "exec/cpu.shares").write_text(_EXEC_SHARES)
 
     def exec_files(self) -> list[Path]:
         """What a program run in the node from outside joins, so that freezing the node freezes it too."""

@@ -28,7 +28,7 @@ def test_cgroups_of_a_version_1_machine() -> None:
         "cgroup /sys/fs/cgroup/systemd cgroup rw,name=systemd 0 0\n"
         "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
     )
-    assert mounts(text) == [Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/systemd")]
+    assert mounts(text) == [Path(f"/sys/fs/cgroup/{name}") for name in ("unified", "systemd", "cpu")]
 
 
 def test_only_mounts_below_the_folder_are_unmounted() -> None:
