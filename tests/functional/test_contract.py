@@ -54,7 +54,7 @@ def hypervisor(
     monkeypatch.setattr(libvirt_hardware, "cells_of", lambda _connection: ())
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     connection = libvirt.open("test:///default")
-    yield LibvirtHost(connection, disk_gib=100, leases=LeaseFiles(tmp_path, tmp_path))
+    yield LibvirtHost(connection, disk_gib=100, leases=LeaseFiles(tmp_path, tmp_path, tmp_path / "released"))
     for domain in connection.listAllDomains():
         if domain.name() != "test":
             if domain.isActive():

@@ -2,6 +2,10 @@
 
 ``virNetworkUpdate`` could do it too, but it takes the network's firewall rules away and brings them back
 (0.5 s, and the traffic of every VM with them) for each address.
+
+dnsmasq follows new files by itself. It notices neither that one vanishes nor that it says something else, until it is
+told to read all of them again; for that it runs libvirt's helper once for each lease it has given out. So it is told
+only where what it may remember of a MAC is not what holds now.
 """
 
 from __future__ import annotations
@@ -20,6 +24,10 @@ from racksalt.errors import BadInput
 from racksalt.model import Nic
 
 _PIDS = Path("/run/libvirt/network")
+#: What was taken back since dnsmasq was told last: it ends with this boot, as dnsmasq does.
+_RELEASED = Path("/run/racksalt/released")
+#: So much of it may be forgotten by us and remembered by dnsmasq.
+_MOST_RELEASED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +36,23 @@ class LeaseFiles:
 
     root: Path = Path(network_xml.LEASES)
     pids: Path = _PIDS
+    released: Path = _RELEASED
 
     def reserve(self, nic: Nic) -> None:
         """The DHCP server gives this address to this MAC."""
-        folder = self.root / nic.network
-        folder.mkdir(parents=True, exist_ok=True)
-        replace(folder / nic.mac, f"{nic.mac},{nic.address}\n".encode(), mode=0o644)
-        self._read_again(nic.network)
+        path, line = self.root / nic.network / nic.mac, f"{nic.mac},{nic.address}\n"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remembered = {_text(path), _text(self._tombstone(nic))}
+        replace(path, line.encode(), mode=0o644)
+        if remembered - {None, line}:
+            self._read_again(nic.network)
 
     def release(self, nic: Nic, bridge: str | None) -> None:
         """Take it back, and make the server forget the lease; what is not there is not an error."""
-        (self.root / nic.network / nic.mac).unlink(missing_ok=True)
-        self._read_again(nic.network)
+        path = self.root / nic.network / nic.mac
+        if (line := _text(path)) is not None:
+            self._bury(nic, line)
+            path.unlink(missing_ok=True)
         if bridge:
             command = ["dhcp_release", bridge, nic.address, nic.mac]
             with contextlib.suppress(FileNotFoundError, subprocess.TimeoutExpired):
@@ -54,7 +67,32 @@ class LeaseFiles:
                 if path.name == nic.mac:
                     yield nic
 
+    def _bury(self, nic: Nic, line: str) -> None:
+        """Remember what dnsmasq does; where that cannot be written, it is told at once."""
+        tombstone = self._tombstone(nic)
+        try:
+            tombstone.parent.mkdir(parents=True, exist_ok=True)
+            tombstone.write_text(line)
+            many = sum(1 for _ in tombstone.parent.iterdir()) > _MOST_RELEASED
+        except OSError:
+            many = True
+        if many:
+            self._read_again(nic.network)
+
+    def _tombstone(self, nic: Nic) -> Path:
+        return self.released / nic.network / nic.mac
+
     def _read_again(self, network: str) -> None:
-        """dnsmasq notices new files by itself; vanished ones only when told. One that is off reads all at its start."""
+        """Tell dnsmasq; one that is off reads all at its start."""
+        for tombstone in (self.released / network).glob("*"):
+            tombstone.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
             os.kill(int((self.pids / f"{network}.pid").read_text()), signal.SIGHUP)
+
+
+def _text(path: Path) -> str | None:
+    """What is in a small file; ``None`` where there is none."""
+    try:
+        return path.read_text("ascii")
+    except FileNotFoundError:
+        return None
