@@ -22,12 +22,16 @@ from rackbox_lib.node import Node
 from rackbox_lib.rack import Rack
 
 #: What the master serves to hosts or reads itself; the wheel brings the rest.
-_SERVED = ("_engines", "_modules", "_states", "_utils", "api-config", "states")
+_SERVED = ("_engines", "_grains", "_modules", "_states", "_utils", "api-config", "states")
 _SRV = "/srv/racksalt"
 _STAMP = "/var/lib/rackbox-deployed"
 _MINION_CONF = "/etc/salt/minion.d/racksalt.conf"
 _MINION = "# Enrolled in this rack.\nmaster: salt\n"
-_MINION_SETTINGS = "/etc/salt/minion.d/racksalt-host.conf"
+#: Files of a host's minion that the highstate writes, and would restart it for.
+_MINION_FILES = {
+    "minion.conf": "/etc/salt/minion.d/racksalt-host.conf",
+    "minion-priority.conf": "/etc/systemd/system/salt-minion.service.d/racksalt.conf",
+}
 _PASSWORDS = "/etc/racksalt/htpasswd"
 _USERS = {"ACME": "alice", "BETA": "bob", "READER": "carol", "OPERATOR": "olivia"}
 
@@ -223,12 +227,11 @@ def _enrol(rack: Rack, nodes: list[Node]) -> None:
     if not nodes:
         return
     rack.progress.say("new nodes: starting minions, accepting their keys")
-    # As the highstate writes them: it restarts the minion for nothing then.
-    settings = (rack.checkout / "states/hypervisor/files/minion.conf").read_text()
     for node in nodes:
-        if node.name != rack.master.name:
-            node.write(_MINION_SETTINGS, settings)
+        for name, path in _MINION_FILES.items() if node.name != rack.master.name else ():
+            node.write(path, (rack.checkout / "states/hypervisor/files" / name).read_text())
         node.write(_MINION_CONF, _MINION)
+        node.run(["systemctl", "daemon-reload"], timeout_s=60)
         node.run(["systemctl", "--no-block", "start", "salt-minion"], timeout_s=60)
     waiting = {node.name: node for node in nodes}
     deadline = time.monotonic() + 90
@@ -271,7 +274,12 @@ def _accept(rack: Rack, node: Node) -> bool:
 
 
 def _await_minions(rack: Rack, names: list[str]) -> None:
+    """Until each answers; a call that goes out before a minion listens would be waited for in vain, for 15 s."""
     deadline = time.monotonic() + 120
+    listens = ["sh", "-c", "ss -Htn state established '( dport = :4505 )' | grep -q ."]
+    for node in (node for node in rack.nodes() if node.name in names):
+        while node.run(listens, timeout_s=10, check=False).returncode != 0 and time.monotonic() < deadline:
+            time.sleep(0.2)
     missing = set(names)
     while missing:
         if time.monotonic() > deadline:

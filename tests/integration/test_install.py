@@ -65,9 +65,11 @@ def test_the_master_runs_the_wheel_and_it_is_the_checkouts_source(rack: RealRack
 
 
 def test_hosts_run_what_the_sync_brought_and_it_is_the_checkouts_source(rack: RealRack) -> None:
-    expected = _without_packages(_ours("_engines", "_modules", "_states", "_utils"))
+    expected = _without_packages(_ours("_engines", "_grains", "_modules", "_states", "_utils"))
     for host in rack.hosts:
-        found = _theirs(host, {f"_{kind}": f"{EXTMODS}/{kind}" for kind in ("engines", "modules", "states", "utils")})
+        found = _theirs(
+            host, {f"_{kind}": f"{EXTMODS}/{kind}" for kind in ("engines", "grains", "modules", "states", "utils")}
+        )
         assert _without_packages(found) == expected, host.name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import time
@@ -53,6 +54,15 @@ class Minion:
 
     opts: Mapping[str, Any]
     context: dict[str, Any]
+
+
+def load_all() -> None:
+    """What calls of the rack's writer need, loaded at once; libvirt comes later where it is not installed yet."""
+    names = ["racksalt.host_arrivals", "racksalt.host_departures", "racksalt.host_drift", "racksalt.host_update"]
+    if importlib.util.find_spec("libvirt") is not None:
+        names.append("racksalt.adapters.libvirt_host")
+    for name in names:
+        importlib.import_module(name)
 
 
 @contextmanager
