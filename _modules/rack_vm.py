@@ -20,6 +20,7 @@ from racksalt.host_requests import (
     EndMove,
     OfferMove,
     PurgeOnHost,
+    ReadProgress,
     RecallMove,
     ReceiveMove,
     SendMove,
@@ -309,6 +310,18 @@ def conclude(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
         salt -L h1,h2 rack_vm.conclude request='{record: {…}, source: h1, was: running}'
     """
     return _signed("conclude", lambda vms: this_host.moves(vms).conclude(shape.parse(EndMove, request)), bus)
+
+
+def progress(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
+    """How far the move of a VM from this host has come (``host_requests.ReadProgress``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt h1 rack_vm.progress request='{uuid: 5f0c…}'
+    """
+    return _signed("progress", lambda vms: _departures(vms).progress(shape.parse(ReadProgress, request)), bus)
 
 
 def recall(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:

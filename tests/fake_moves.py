@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from racksalt import move_xml
 from racksalt.errors import Refused, Unavailable
-from racksalt.host_requests import MoveStats, Way
+from racksalt.host_requests import MoveProgress, MoveStats, Way
 from racksalt.model import Record
 from racksalt.ports import Clock
 
@@ -112,6 +112,9 @@ class FakeMoves:
 
     def move_stats(self, uuid: str) -> MoveStats | None:
         return MoveStats(140 * 2**20, 1500, 40)
+
+    def move_progress(self, uuid: str) -> MoveProgress | None:
+        return MoveProgress(30 * 2**20, 90 * 2**20, 1) if uuid in self.hypervisor.moving else None
 
     def end_lingering(self, uuid: str) -> None:
         """What libvirt does by itself at the target after a while."""

@@ -37,6 +37,7 @@ from racksalt.host_requests import (
     KeepSnapshot,
     OfferMove,
     PurgeOnHost,
+    ReadProgress,
     ReadSnapshot,
     RecallMove,
     ReceiveMove,
@@ -62,7 +63,7 @@ from racksalt.model import (
     SnapshotHead,
 )
 from racksalt.noted_fleet import NotedFleet
-from racksalt.ports import Answer, Clock, HostLock, Silent
+from racksalt.ports import Answer, Clock, HostLock, Return, Silent
 from racksalt.rack import Rack
 from racksalt.record_proof import Ring
 from racksalt.tls_certificates import PURPOSES, TlsPair
@@ -116,8 +117,8 @@ class FakeHypervisor:
         domains = [self._domain(uuid, xml) for uuid, xml in list(self.xml.items())]
         return HostReport("", self.total, (*domains, *self.foreign), "fake", cpu=self.cpu, numa=self.numa)
 
-    def domains(self, uuids: Collection[str]) -> tuple[Domain, ...]:
-        return tuple(domain for domain in self.report().domains if domain.uuid in uuids)
+    def domains(self, uuids: Collection[str] | None = None) -> tuple[Domain, ...]:
+        return tuple(domain for domain in self.report().domains if uuids is None or domain.uuid in uuids)
 
     def define(self, xml: str) -> None:
         self.fault("define")
@@ -527,6 +528,8 @@ class FakeHost:
             return HostArrivals(moves).receive(shape.parse(ReceiveMove, request))
         if function == "rack_vm.send":
             return HostDepartures(moves).send(shape.parse(SendMove, request))
+        if function == "rack_vm.progress":
+            return HostDepartures(moves).progress(shape.parse(ReadProgress, request))
         if function == "rack_vm.conclude":
             return moves.conclude(shape.parse(EndMove, request))
         if function == "rack_vm.recall":
@@ -610,14 +613,20 @@ class FakeBus:
         self.coming[job] = [(at, one) for at, one in self.kept[job] if not one.lost]
         return [host for host in hosts if host in self.known]
 
-    def next_return(self, job: str, *, wait_s: float) -> tuple[str, Any] | None:
-        coming = self.coming[job]
-        if not coming or coming[0][0] > self.clock.time + wait_s:
+    def next_return(self, jobs: Collection[str], *, wait_s: float) -> Return | None:
+        """As Salt does: what comes for other jobs meanwhile is gone."""
+        coming = [(self.coming[job][0][0], job) for job in jobs if self.coming[job]]
+        at, job = min(coming, default=(float("inf"), ""))
+        if at > self.clock.time + wait_s:
             self.clock.sleep(wait_s)
+        else:
+            self.clock.time = max(self.clock.time, at)
+        for other in self.coming.keys() - set(jobs):
+            self.coming[other] = [one for one in self.coming[other] if one[0] > self.clock.time]
+        if at > self.clock.time:
             return None
-        at, said = coming.pop(0)
-        self.clock.time = max(self.clock.time, at)
-        return said.name, said.returned
+        _, said = self.coming[job].pop(0)
+        return Return(job, said.name, said.returned)
 
     def kept_returns(self, job: str) -> dict[str, Any]:
         first: dict[str, Any] = {}
@@ -656,6 +665,7 @@ class FakeLastKnown:
     newest_part: Look | None = None
     lives: dict[str, HostReport] = field(default_factory=dict)
     touches: dict[str, float] = field(default_factory=dict)
+    unclaimed: dict[str, float] = field(default_factory=dict)
     lock: Any = field(default_factory=threading.Lock)
 
     def locked(self) -> Any:
@@ -696,8 +706,13 @@ class FakeLastKnown:
     def touched(self) -> dict[str, float]:
         return dict(self.touches)
 
-    def touch(self, host: str, at: float) -> None:
+    def touched_unclaimed(self) -> dict[str, float]:
+        return dict(self.unclaimed)
+
+    def touch(self, host: str, at: float, *, claimed: bool = False) -> None:
         self.touches[host] = at
+        if not claimed:
+            self.unclaimed[host] = at
 
     def part(self) -> Look | None:
         return self.newest_part

@@ -21,10 +21,13 @@ log = logging.getLogger(__name__)
 #: Told of what was dropped: the name it came under, the job, the reason; once for each host and publish.
 OnDropped = Callable[[str, str, str], None]
 
-#: How long a host may take before it is asked whether the job still runs.
+#: How long a host may take before it is asked whether the job still runs; twice as long each time, up to so long.
 _ASK_AGAIN_AFTER_S = 4.0
+_ASK_AGAIN_AT_MOST_S = 16.0
 #: How long a host may take to say that it does: under load as long as for the job itself.
 _STILL_THERE_S = 6.0
+#: And one that has said so before: it is there, and busy.
+_STILL_BUSY_S = 12.0
 #: Whether a job still runs is not signed: a yes counts more than a no that came so much before it.
 _NO_IS_FINAL_S = 1.0
 #: What a host that was silent lately gets at least, beyond the time of the others: as long as they took.
@@ -48,13 +51,14 @@ class FleetCall:
         """What each host has signed as its answer; ``Silent`` for the others."""
         began = self.clock.now()
         reached = self.bus.publish(hosts, self.call.function, arguments, job=self.call.job)
-        waiting, running = set(reached) & set(hosts), set[str]()
+        waiting, running, pause_s = set(reached) & set(hosts), set[str](), _ASK_AGAIN_AFTER_S
         while waiting and (left_s := timeout_s - (self.clock.now() - began)) > 0:
-            self._collect(hosts, waiting, for_s=min(_ASK_AGAIN_AFTER_S, left_s), began=began)
+            self._collect(hosts, waiting, for_s=min(pause_s, left_s), began=began)
             if waiting:
-                running = self._still_running(waiting)
+                running = self._still_running(hosts, waiting, for_s=_STILL_BUSY_S if running else _STILL_THERE_S)
                 self._look_up(waiting)
                 waiting &= running
+            pause_s = min(2 * pause_s, _ASK_AGAIN_AT_MOST_S)
         waited_s = round(self.clock.now() - began, 1)
         silent = {host: Silent(waited_s, self._dropped.get(host, ""), host in running) for host in hosts}
         return silent | self._answers
@@ -65,11 +69,11 @@ class FleetCall:
         while waiting and (left_s := until - self.clock.now()) > 0:
             only_doubted = self._need_not_wait(waiting)
             grace_s = max(_GRACE_S, self.clock.now() - began)
-            came = self.bus.next_return(self.call.job, wait_s=min(left_s, grace_s) if only_doubted else left_s)
+            came = self.bus.next_return([self.call.job], wait_s=min(left_s, grace_s) if only_doubted else left_s)
             if came is None and only_doubted:
                 return
             if came is not None:
-                self._take(*came, known=came[0] in hosts)
+                self._take(came.host, came.value, known=came.host in hosts)
                 waiting -= set(self._answers)
 
     def _take(self, host: str, returned: Any, *, known: bool) -> None:
@@ -100,19 +104,23 @@ class FleetCall:
                 self._take(host, returned, known=True)
         waiting -= set(self._answers)
 
-    def _still_running(self, waiting: set[str]) -> set[str]:
-        """Which of the silent hosts say that they are still at it."""
+    def _still_running(self, hosts: Sequence[str], waiting: set[str], *, for_s: float) -> set[str]:
+        """Which of the silent hosts say that they are still at it; their answers may come meanwhile."""
         job = self.bus.new_job()
         asked = set(self.bus.publish(sorted(waiting), "saltutil.find_job", [self.call.job], job=job)) & waiting
         yes: set[str] = set()
         no: set[str] = set()
-        until = self.clock.now() + (_GRACE_S if self._need_not_wait(asked) else _STILL_THERE_S)
+        until = self.clock.now() + (_GRACE_S if self._need_not_wait(asked) else for_s)
         while asked - yes and (left_s := until - self.clock.now()) > 0:
-            came = self.bus.next_return(job, wait_s=left_s)
+            came = self.bus.next_return([job, self.call.job], wait_s=left_s)
             if came is None:
                 break
-            host, found = came
-            (yes if found and isinstance(found, Mapping) else no).add(host)
+            if came.job == self.call.job:
+                self._take(came.host, came.value, known=came.host in hosts)
+                waiting -= set(self._answers)
+                asked -= set(self._answers)
+                continue
+            (yes if came.value and isinstance(came.value, Mapping) else no).add(came.host)
             if asked <= yes | no:
                 until = min(until, self.clock.now() + _NO_IS_FINAL_S)
         return waiting & yes

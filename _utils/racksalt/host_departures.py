@@ -15,7 +15,17 @@ from racksalt import move_xml, record_proof
 from racksalt.errors import Conflict, NotFound, Refused, Unavailable
 from racksalt.host_admission import Admission
 from racksalt.host_moves import HostMoves
-from racksalt.host_requests import MoveDisk, MoveOffer, OfferMove, RecallMove, SendMove, Sent, seed_context
+from racksalt.host_requests import (
+    MoveDisk,
+    MoveOffer,
+    MoveProgress,
+    OfferMove,
+    ReadProgress,
+    RecallMove,
+    SendMove,
+    Sent,
+    seed_context,
+)
 from racksalt.model import Domain, Record, State, Wanted
 from racksalt.vm_verbs import DOWN
 
@@ -61,6 +71,13 @@ class HostDepartures:
                 self.moves.quietly(self._put_back, uuid, domain.state)
                 raise
         return Sent(domain.state)
+
+    def progress(self, request: ReadProgress) -> MoveProgress | None:
+        """How far it has come; ``None`` where it does not move, or not yet."""
+        try:
+            return self.moves.hypervisor.move_progress(request.uuid)
+        except NotFound:
+            return None
 
     def recall(self, request: RecallMove) -> dict[str, Any]:
         """Whether this host is still sending the VM, and has it; one that was stopped is stopped again if not."""

@@ -64,7 +64,7 @@ class HostFeed:
 
     def _whole(self, hypervisor: Hypervisor) -> Changes:
         now = self.moment()
-        found = hypervisor.report().domains
+        found = hypervisor.domains()
         told = self._told(now, found, set(self._marks) - {domain.uuid for domain in found}, whole=True)
         self._last_whole_at, self._whole_at = now.uptime_s, now.uptime_s + BEAT_S
         return told

@@ -248,6 +248,31 @@ class MoveStats:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadProgress:
+    """How far the move of a VM from this host has come."""
+
+    uuid: Uuid
+
+
+@dataclass(frozen=True, slots=True)
+class MoveProgress:
+    """What libvirt counts while it moves a VM, memory and disk together; what a guest writes anew counts again.
+
+    ``passes`` is how often its memory has been gone through.
+    """
+
+    copied_bytes: Bytes
+    left_bytes: Bytes
+    passes: Count
+
+    @property
+    def percent(self) -> int:
+        """Of what is known to be copied, the part that is; never all of it while it still moves."""
+        whole = self.copied_bytes + self.left_bytes
+        return min(99, 100 * self.copied_bytes // whole) if whole else 0
+
+
+@dataclass(frozen=True, slots=True)
 class MoveEnd:
     """What one end tells of itself afterwards; ``state`` is ``None`` where the VM is not.
 

@@ -80,7 +80,7 @@ class HostVms:
         """Remove all that a given-up create left behind; what is not there is not an error."""
         uuid = request.record.uuid
         with self.lock():
-            if request.only_leftovers and any(domain.uuid == uuid for domain in self.hypervisor.report().domains):
+            if request.only_leftovers and self.hypervisor.domains([uuid]):
                 return {"uuid": uuid, "removed": [], "there": True}
             removed = self._remove(request.record)
         return {"uuid": uuid, "removed": removed, "there": False}
@@ -88,7 +88,7 @@ class HostVms:
     def sign(self, request: SignOnHost) -> dict[str, Any]:
         """Write new signatures; a record that is no longer what was signed stays as it is, and is named."""
         with self.lock():
-            domains = {domain.uuid: domain for domain in self.hypervisor.report().domains}
+            domains = {domain.uuid: domain for domain in self.hypervisor.domains(request.records)}
             refused: dict[str, str] = {}
             for uuid, new in request.records.items():
                 try:
@@ -99,8 +99,7 @@ class HostVms:
 
     def find(self, name: str) -> Domain:
         """The domain behind ``tenant/name``, a UUID, or a name that is unique on this host."""
-        domains = self.hypervisor.report().domains
-        found = [domain for domain in domains if _is_own(domain) and _is_called(domain, name)]
+        found = [domain for domain in self.hypervisor.domains() if _is_own(domain) and _is_called(domain, name)]
         if not found:
             raise NotFound("vm_not_found", f"no VM {name!r} on host {self.host}", vm=name)
         if len(found) > 1:
@@ -187,8 +186,8 @@ class HostVms:
             raise
 
     def _own_domain(self, uuid: str) -> Domain:
-        for domain in self.hypervisor.report().domains:
-            if domain.uuid == uuid and _is_own(domain):
+        for domain in self.hypervisor.domains([uuid]):
+            if _is_own(domain):
                 return domain
         raise NotFound("vm_not_found", f"no VM {uuid} on host {self.host}", vm=uuid)
 

@@ -178,7 +178,10 @@ class _LastKnown:
     def touched(self) -> dict[str, float]:
         return {}
 
-    def touch(self, host: str, at: float) -> None:
+    def touched_unclaimed(self) -> dict[str, float]:
+        return {}
+
+    def touch(self, host: str, at: float, *, claimed: bool = False) -> None:
         """A note for readers; what was done to the host is written down where it was asked."""
 
     def part(self) -> Look | None:

@@ -12,7 +12,9 @@ from racksalt.host_requests import (
     EndMove,
     MoveEnd,
     MoveOffer,
+    MoveProgress,
     OfferMove,
+    ReadProgress,
     RecallMove,
     ReceiveMove,
     SendMove,
@@ -31,6 +33,8 @@ T = TypeVar("T")
 _QUICK_S = 90.0
 #: What a host needs beyond the time of the move itself: to start a VM, and to tell.
 _BEYOND_S = 60.0
+#: Who only looks does not wait for long.
+_PROGRESS_S = 5.0
 #: How long a host may need to end what is under way.
 _RECALL_S = 30.0
 
@@ -71,6 +75,15 @@ class MoveCalls:
         request = SendMove(claim.record, self._address(self.target), claim.deadline, way, claim.shared)
         sent = self._ask(Sent, self.source, "rack_vm.send", request, way.timeout_s + _BEYOND_S)
         return sent.was
+
+    def progress(self) -> MoveProgress | None:
+        """How far it has come; a source that cannot tell now tells nothing."""
+        request = ReadProgress(self.claim.record.uuid)
+        try:
+            answer = self._publish([self.source], "rack_vm.progress", request, _PROGRESS_S)[self.source]
+            return shape.parse(MoveProgress, answer) if isinstance(answer, Mapping) else None
+        except RacksaltError:
+            return None
 
     def conclude(self, hosts: Sequence[str], *, looked: bool) -> dict[str, MoveEnd]:
         """What is left to do at these ends, and what they tell."""

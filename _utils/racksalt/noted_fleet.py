@@ -10,8 +10,13 @@ from racksalt.ports import Answer, Clock, Fleet, LastKnown
 
 #: These change nothing on a host; any other function is taken for a change.
 READS = frozenset(
-    {"rack_host.keep_snapshot", "rack_host.snapshot", "rack_host.report", "rack_host.holdings", "rack_host.errors"}
+    {
+        *("rack_host.keep_snapshot", "rack_host.snapshot", "rack_host.report", "rack_host.holdings"),
+        *("rack_host.errors", "rack_vm.progress"),
+    }
 )
+#: What these do stands in a claim, which is counted until the host was read again.
+CLAIMED = frozenset({"rack_vm.create", "rack_vm.offer", "rack_vm.receive", "rack_vm.send", "rack_vm.conclude"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class NotedFleet:
         finally:
             if function not in READS:
                 for host in hosts:
-                    self.last_known.touch(host, self.clock.now())
+                    self.last_known.touch(host, self.clock.now(), claimed=function in CLAIMED)
 
     def seal(self, host: str, text: str, *, context: str) -> str:
         """As the fleet does."""

@@ -11,7 +11,7 @@ from racksalt.audit import Entry
 from racksalt.audit_check import Raw
 from racksalt.errors import RacksaltError
 from racksalt.holdings import Definition, Volume
-from racksalt.host_requests import KeepSnapshot, MoveStats, Way
+from racksalt.host_requests import KeepSnapshot, MoveProgress, MoveStats, Way
 from racksalt.job_trail import Kept, Running
 from racksalt.model import Claim, Domain, Head, HostConfig, HostReport, Look, Nic, Record, SnapshotHead
 from racksalt.record_proof import Ring
@@ -72,8 +72,8 @@ class Hypervisor(Protocol):
     def report(self) -> HostReport:
         """Everything in one bulk read."""
 
-    def domains(self, uuids: Collection[str]) -> tuple[Domain, ...]:
-        """Those of these that there are."""
+    def domains(self, uuids: Collection[str] | None = None) -> tuple[Domain, ...]:
+        """Those of these that there are, or all of them, in one bulk read."""
 
     def define(self, xml: str) -> None: ...
 
@@ -151,6 +151,9 @@ class MoveHypervisor(Protocol):
 
     def move_stats(self, uuid: str) -> MoveStats | None:
         """What the move that brought it here counted."""
+
+    def move_progress(self, uuid: str) -> MoveProgress | None:
+        """How far its move to another host has come; ``None`` where there is none."""
 
 
 class MoveDoors(Protocol):
@@ -275,6 +278,15 @@ class Silent:
 Answer = Any | RacksaltError | Silent
 
 
+@dataclass(frozen=True, slots=True)
+class Return:
+    """What came over the bus for a job, under the name of a host."""
+
+    job: str
+    host: str
+    value: Any
+
+
 class Bus(Protocol):
     """Salt's bus as it is: whoever has an accepted key may return anything in anybody's name."""
 
@@ -284,8 +296,8 @@ class Bus(Protocol):
     def publish(self, hosts: Sequence[str], function: str, arguments: Sequence[Any], *, job: str) -> Collection[str]:
         """One job for these hosts; those whose minion is known. Raises ``Unavailable``."""
 
-    def next_return(self, job: str, *, wait_s: float) -> tuple[str, Any] | None:
-        """The next return of the job, with the name it came under; ``None`` when the time is over."""
+    def next_return(self, jobs: Collection[str], *, wait_s: float) -> Return | None:
+        """The next return of any of these jobs; ``None`` when the time is over."""
 
     def kept_returns(self, job: str) -> Mapping[str, Any]:
         """The first return that came under each name, also when nobody listened."""
@@ -436,7 +448,10 @@ class LastKnown(Protocol):
     def touched(self) -> dict[str, float]:
         """When each host was last asked to change something, or was silent: what was read of it before is too old."""
 
-    def touch(self, host: str, at: float) -> None: ...
+    def touched_unclaimed(self) -> dict[str, float]:
+        """The same without what a claim tells of until the host is read again: enough where claims are counted too."""
+
+    def touch(self, host: str, at: float, *, claimed: bool = False) -> None: ...
 
     def part(self) -> Look | None:
         """The newest look at only some of the hosts."""

@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 READ_TIMEOUT_S = 10.0
 #: A create may begin on a look at the hosts that is so old.
 RECENT_S = 2.0
-#: Or on their events, where each host has told of itself so lately: little more than its heartbeat takes.
-BEAT_RECENT_S = 5.0
+#: Or on their events, where each host has told of itself so lately: its heartbeat, and half of one on the way.
+BEAT_RECENT_S = 6.0
 #: What a host's events tell is as good as a look for so long after all of it was told: two beats, and a little.
 FRESH_S = 10.0
 #: So many new records that do not count are told to the audit by one look.
@@ -96,7 +96,7 @@ class Rack:
         A host's events do not count for who has just changed something there: what they tell may be from before.
         """
         asked_at, ring = self.clock.now(), self.ring.read()
-        fresh = self._fresh(current, asked_at)
+        fresh = self._fresh(current, asked_at, touched=self.last_known.touched())
         if not fresh:
             return self.inventory(current)
         look = Look(asked_at, dict.fromkeys(fresh, ""))
@@ -109,13 +109,14 @@ class Rack:
     def recent_inventory(self, current: Settings) -> Inventory | None:
         """The last look, where every host answered a moment ago, or else what the hosts' events tell of all of them.
 
-        It is enough to begin on: what was claimed since is in the claims, and each host checks again.
+        It is enough to begin on: what was claimed since is in the claims, also when it is done by now, and each host
+        checks again.
         """
         look, ring, now = self.last_known.look(), self.ring.read(), self.clock.now()
         if look is not None and 0 <= now - look.began <= RECENT_S:
             seen = self._seen(current, look, self._proven(current, self.last_known.read(), ring))
             return seen if all(view.answers for view in seen.hosts.values()) else None
-        fresh = self._fresh(current, now)
+        fresh = self._fresh(current, now, touched=self.last_known.touched_unclaimed())
         if not fresh or len(fresh) < len(current.hosts):
             return None
         if min(report.read_at for report in fresh.values()) < now - BEAT_RECENT_S:
@@ -146,9 +147,9 @@ class Rack:
         self._snapshot_reader(current).catch_up(reports, unknown, writes=self.master == current.writer)
         return reports, {host: one if isinstance(one, str) else "" for host, one in told.items()}
 
-    def _fresh(self, current: Settings, now: float) -> dict[str, HostReport]:
+    def _fresh(self, current: Settings, now: float, *, touched: Mapping[str, float]) -> dict[str, HostReport]:
         """What the events of hosts tell, of those whose events count now."""
-        live, touched = self.last_known.live(), self.last_known.touched()
+        live = self.last_known.live()
         return {
             host: live[host]
             for host in current.hosts

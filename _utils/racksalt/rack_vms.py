@@ -13,6 +13,7 @@ from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Unavail
 from racksalt.host_requests import ActOnHost, Ladder
 from racksalt.inventory import Inventory, Vm
 from racksalt.model import Record
+from racksalt.move_calls import MoveCalls
 from racksalt.names import is_uuid
 from racksalt.ports import Silent
 from racksalt.rack import Rack, silent_hosts
@@ -51,12 +52,15 @@ class RackVms:
         return listed
 
     def show(self, caller: Caller, asked: ShowVm, settings: Settings) -> dict[str, Any]:
-        """One VM; the operator is also told of its move."""
+        """One VM; the operator is also told of its move, and how far it has come."""
         seen = self.rack.live_inventory(settings)
         vm = find(caller, asked.name, asked.tenant, settings, seen)
         move = seen.move_of(vm.record.uuid) if caller.operator else None
-        moving = {"moving": {"from": move.moves_from, "to": move.record.host}} if move else {}
-        return {**shown(caller, vm), **moving}
+        if move is None:
+            return shown(caller, vm)
+        progress = MoveCalls(self.rack, move, settings).progress()
+        counted = {"percent": progress.percent, **shape.plain(progress)} if progress else {}
+        return {**shown(caller, vm), "moving": {"from": move.moves_from, "to": move.record.host, **counted}}
 
     def act(self, caller: Caller, asked: ActOnVm, settings: Settings) -> dict[str, Any]:
         """One change, carried out by the VM's own host; a deletion waits for a host that is away."""

@@ -98,3 +98,19 @@ def test_leases_lie_where_the_disks_lie(sharing: RealRack) -> None:
     ):
         settings = sharing.host(name).read("/etc/libvirt/qemu-lockd.conf")
         assert f'\nfile_lockspace_dir = "{folder}"\n' in settings
+
+
+def test_a_vm_moves_to_and_fro_and_its_disk_stays_where_it_is(sharing: RealRack) -> None:
+    rack, operator = sharing, sharing.api("OPERATOR")
+    uuid = operator.call("rack_vm.create", name="acme/two", host="h1", **CREATE)["vm"]["uuid"]
+    disk, guest = f"{VOLUMES}/acme/{uuid}.qcow2", rack.guest("acme/two")
+    inode = _script(rack.host("h1"), 'stat -c %i "$1"', disk)[1]
+    for source, target in (("h1", "h2"), ("h2", "h1")):
+        receipt = operator.call("rack_vm.migrate", name="acme/two", target=target)
+        assert receipt["live"] and receipt["from"] == {"host": source, "before": "running", "after": None}
+        assert _script(rack.host(target), 'stat -c %i "$1"', disk)[1] == inode
+        assert rack.guest("acme/two")["boots"] == guest["boots"], "the guest went on"
+        assert "running" in _script(rack.host(target), 'virsh domstate "$1"', uuid)[1]
+        assert uuid not in _script(rack.host(source), "virsh list --all --uuid")[1]
+    operator.call("rack_vm.delete", name="acme/two")
+    assert not _script(rack.host("h2"), 'ls "$1"', disk)[0]

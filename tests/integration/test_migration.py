@@ -74,17 +74,34 @@ def test_a_stopped_vm_moves_and_stays_stopped(clean_rack: RealRack) -> None:
     assert rack.guest("acme/web1")
 
 
+@pytest.mark.parametrize("how", ["auto_converge", "post_copy"])
+def test_a_guest_may_be_slowed_down_or_go_ahead_of_its_memory(vm: RealRack, how: str) -> None:
+    """Slowly, so that the guest's memory is gone through more than once."""
+    rack, guest = vm, vm.guest("acme/web1")
+    uuid = rack.vm("acme/web1")["uuid"]
+    receipt = migrate(rack, "h2", bandwidth_mib_s=20, **{how: True})
+    assert receipt["live"] and receipt["persistent"] and _owners(rack, uuid) == {"h2": "running"}
+    assert _goes_on(guest, rack.guest("acme/web1"))
+
+
 def test_a_move_that_is_cancelled_leaves_the_guest_where_it_is(vm: RealRack) -> None:
     rack = vm
     operator, uuid, guest = rack.api("OPERATOR"), rack.vm("acme/web1")["uuid"], rack.guest("acme/web1")
     job = operator.start("rack_vm.migrate", name="acme/web1", target="h2", bandwidth_mib_s=SLOW_MIB_S)
     _await_phase(rack, "transfer", uuid)
-    assert rack.vm("acme/web1")["moving"] == {"from": "h1", "to": "h2"}
+    moving = wait_for(lambda: _counted(rack), "the source tells how far it has come", timeout_s=60)
+    assert (moving["from"], moving["to"]) == ("h1", "h2") and 0 <= moving["percent"] < 100
+    assert moving["left_bytes"] > 0
     assert rack.api("ACME").refusal("rack_vm.stop", name="web1").code == "vm_moving"
     operator.call("rack_job.cancel", job=job)
     wait_for(lambda: not _open_claims(rack), "the move has ended", timeout_s=ENDED_S, pause_s=1)
     assert _owners(rack, uuid) == {"h1": "running"} and _nothing_of(rack, "h2", uuid) and _doors(rack) == []
     assert _goes_on(guest, rack.guest("acme/web1"))
+
+
+def _counted(rack: RealRack) -> dict[str, Any] | None:
+    moving: dict[str, Any] = rack.vm("acme/web1")["moving"]
+    return moving if "percent" in moving else None
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,23 @@ def test_a_lie_that_comes_first_is_dropped_and_the_true_answer_is_waited_for(lie
     assert [host for host, _ in talk.dropped] == ["h1"] and talk.took_s > 9
 
 
+def test_an_answer_that_comes_while_the_host_is_asked_whether_it_is_still_at_it_ends_the_wait() -> None:
+    talk = Talk([Said(5.0, "h1", true({"changed": True}))], lambda now: [Said(9.0, "h1", {"pid": 7})])
+    assert talk.ask("h1") == {"h1": {"changed": True}} and talk.took_s < 5.1
+
+
+def test_a_host_that_is_busy_is_asked_less_and_less_often() -> None:
+    asked: list[float] = []
+
+    def alive(now: float) -> list[Said]:
+        asked.append(now)
+        return [Said(8.0 if asked[1:] else 0.1, "h1", {"pid": 7})]
+
+    talk = Talk([Said(90.0, "h1", true({"changed": True}))], alive)
+    assert talk.ask("h1", timeout_s=150) == {"h1": {"changed": True}} and talk.took_s < 90.1
+    assert asked == pytest.approx([4.0, 12.1, 36.1, 60.1, 84.1], abs=0.1)
+
+
 def test_a_lie_in_the_job_cache_is_dropped_too() -> None:
     """Salt keeps the first return under a name, so a forged one hides the true one there: silence, and no lie."""
     talk = Talk([Said(0.1, "h1", forged({})), Said(1.0, "h1", true({"changed": True}), lost=True)], running())

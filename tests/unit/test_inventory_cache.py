@@ -44,7 +44,8 @@ def test_what_events_tell_is_kept_beside_what_was_read(cache: InventoryCache) ->
     cache.touch("h2", 6.5)
     assert cache.live() == {"h1": live} and cache.live_one("h1") == live and cache.live_one("h2") is None
     assert cache.read_one("h1") == report("h1") and cache.look() is None and cache.part() == Look(6.0, {"h1": ""})
-    assert cache.touched() == {"h2": 6.5}
+    cache.touch("h3", 7.5, claimed=True)
+    assert cache.touched() == {"h2": 6.5, "h3": 7.5} and cache.touched_unclaimed() == {"h2": 6.5}
     cache.drop_live("h1")
     assert cache.live() == {} and cache.read_one("h1") == report("h1")
 

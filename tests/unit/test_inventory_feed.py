@@ -12,7 +12,7 @@ import pytest
 from racksalt import access, host_events, inventory_feed
 from racksalt.host_events import Changes
 from racksalt.host_feed import BEAT_S, SETTLE_S, HostFeed
-from racksalt.rack import BEAT_RECENT_S, FRESH_S
+from racksalt.rack import BEAT_RECENT_S, FRESH_S, RECENT_S
 from racksalt.rack_requests import CreateVm, ListVms
 from racksalt.rack_vms import RackVms
 from racksalt.rack_watch import RackWatch
@@ -325,5 +325,10 @@ def test_a_create_begins_on_what_the_hosts_told_lately() -> None:
         return functions
 
     assert asked_for("web2") == ["rack_vm.create"]
+    wire.rack.clock.sleep(RECENT_S + 0.1)
+    assert asked_for("web3") == ["rack_vm.create"], "what was created a moment ago stands in its claim"
+    wire.rack.rack.fleet.ask(["h2"], "rack_vm.act", {"request": {"uuid": "…", "verb": "note"}}, timeout_s=5)
+    wire.asked()
+    assert set(asked_for("web4")) == {"rack_host.report", "rack_vm.create"}
     wire.rack.clock.sleep(BEAT_RECENT_S + 1)
-    assert set(asked_for("web3")) == {"rack_host.report", "rack_vm.create"}
+    assert set(asked_for("web5")) == {"rack_host.report", "rack_vm.create"}

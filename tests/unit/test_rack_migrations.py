@@ -470,7 +470,9 @@ def test_the_operator_sees_where_a_vm_goes_and_its_tenant_does_not() -> None:
 
     rack.hosts["h1"].mover.at = show
     migrate(rack)
-    assert shown["root"]["moving"] == {"from": "h1", "to": "h2"}
+    mib = 2**20
+    counted = {"percent": 25, "copied_bytes": 30 * mib, "left_bytes": 90 * mib, "passes": 1}
+    assert shown["root"]["moving"] == {"from": "h1", "to": "h2", **counted}
     assert "moving" not in shown["alice"] and "h2" not in repr(shown["alice"])
 
 

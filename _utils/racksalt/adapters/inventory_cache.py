@@ -22,6 +22,7 @@ class InventoryCache:
         self._live = SoftCache(opts, "racksalt/live")
         self._looks = SoftCache(opts, "racksalt/looks")
         self._touched = SoftCache(opts, "racksalt/touched")
+        self._unclaimed = SoftCache(opts, "racksalt/touched-unclaimed")
         self._lock = FileLock(Path(str(opts["cachedir"])) / "racksalt-look.lock")
 
     def locked(self) -> AbstractContextManager[None]:
@@ -74,12 +75,17 @@ class InventoryCache:
 
     def touched(self) -> dict[str, float]:
         """When each host was last asked to change something, or was silent."""
-        found = {host: self._touched.read(host) for host in self._touched.names()}
-        return {host: float(one["at"]) for host, one in found.items() if isinstance(one, dict) and "at" in one}
+        return _times(self._touched)
 
-    def touch(self, host: str, at: float) -> None:
-        """A host was asked to change something, or was silent."""
+    def touched_unclaimed(self) -> dict[str, float]:
+        """The same, but for changes that stand in claims."""
+        return _times(self._unclaimed)
+
+    def touch(self, host: str, at: float, *, claimed: bool = False) -> None:
+        """A host was asked to change something, which a claim may tell of, or was silent."""
         self._touched.write(host, {"at": at})
+        if not claimed:
+            self._unclaimed.write(host, {"at": at})
 
     def clear(self, *, keep: Collection[str]) -> None:
         """Drop the last looks, and the reports of all other hosts."""
@@ -103,6 +109,11 @@ def _report(data: Any) -> HostReport | None:
         return shape.parse(HostReport, data)
     except BadInput:
         return None
+
+
+def _times(cache: SoftCache) -> dict[str, float]:
+    found = {host: cache.read(host) for host in cache.names()}
+    return {host: float(one["at"]) for host, one in found.items() if isinstance(one, dict) and "at" in one}
 
 
 def _reports(cache: SoftCache) -> dict[str, HostReport]:

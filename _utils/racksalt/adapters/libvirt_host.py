@@ -53,20 +53,21 @@ class LibvirtHost:
         """Every domain, its state from one bulk call, and the host's size."""
         with _translated():
             _, memory_mib, vcpus, *_ = self._connection.getInfo()
-            stats = self._connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
-            domains = tuple(domain for domain in map(self._domain, stats) if domain)
+            domains = self.domains()
             version = self._connection.getLibVersion()
             cpu, cells = libvirt_hardware.cpu_of(self._connection), libvirt_hardware.cells_of(self._connection)
         hypervisor = f"libvirt {version // 10**6}.{version // 1000 % 1000}.{version % 1000}"
         total = Room(vcpus, memory_mib, self._disk_gib)
         return HostReport("", total, domains, hypervisor, cpu=cpu, numa=cells)
 
-    def domains(self, uuids: Collection[str]) -> tuple[Domain, ...]:
-        """Those of these that there are."""
+    def domains(self, uuids: Collection[str] | None = None) -> tuple[Domain, ...]:
+        """Those of these that there are, or all of them, their states from one bulk call."""
         with _translated():
-            found = (self._found(uuid) for uuid in uuids)
-            domains = (self._domain(item) for item in found if item)
-            return tuple(domain for domain in domains if domain)
+            if uuids is None:
+                found = self._connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
+            else:
+                found = [item for item in map(self._found, uuids) if item]
+            return tuple(domain for domain in map(self._domain, found) if domain)
 
     def define(self, xml: str) -> None:
         with _translated():

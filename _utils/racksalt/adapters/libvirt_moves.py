@@ -18,7 +18,7 @@ import libvirt
 from racksalt import move_xml
 from racksalt.adapters.libvirt_errors import translated
 from racksalt.errors import Unavailable
-from racksalt.host_requests import MoveStats, Way
+from racksalt.host_requests import MoveProgress, MoveStats, Way
 from racksalt.model import Record
 
 _FLAGS = (
@@ -84,6 +84,16 @@ class LibvirtMoves:
             return None
         copied = found.get("memory_processed", 0) + found.get("disk_processed", 0)
         return MoveStats(copied, found.get("time_elapsed", 0), found.get("downtime", 0))
+
+    def move_progress(self, uuid: str) -> MoveProgress | None:
+        """How far its move to another host has come; ``None`` where there is none."""
+        job = self._on(uuid, _job)
+        if job.get("operation") != libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
+            return None
+        copied, left = (
+            sum(job.get(f"{what}_{how}", 0) for what in ("memory", "disk")) for how in ("processed", "remaining")
+        )
+        return MoveProgress(copied, left, job.get("memory_iteration", 0))
 
     def _on(self, uuid: str, act: Callable[[libvirt.virDomain], Any]) -> Any:
         with translated():

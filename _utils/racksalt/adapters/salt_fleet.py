@@ -27,7 +27,7 @@ from racksalt.fleet_call import FleetCall, OnDropped
 from racksalt.host_answers import Call, Proved
 from racksalt.host_requests import FromBus
 from racksalt.model import Head
-from racksalt.ports import Answer, Clock, Silent
+from racksalt.ports import Answer, Clock, Return, Silent
 
 log = logging.getLogger(__name__)
 
@@ -145,10 +145,14 @@ class SaltBus:
             )
         return list(published.get("minions", ()))
 
-    def next_return(self, job: str, *, wait_s: float) -> tuple[str, Any] | None:
-        """The next return of the job, with the name it came under."""
-        event = self._client.event.get_event(wait=wait_s, tag=f"salt/job/{job}/ret/", match_type="startswith")
-        return (str(event.get("id")), event.get("return")) if event else None
+    def next_return(self, jobs: Collection[str], *, wait_s: float) -> Return | None:
+        """The next return of any of these jobs; Salt forgets those of others that come meanwhile."""
+        tag = f"^salt/job/({'|'.join(jobs)})/ret/"
+        event = self._client.event.get_event(wait=wait_s, tag=tag, match_type="regex", full=True)
+        if not event:
+            return None
+        data = event["data"]
+        return Return(event["tag"].split("/")[2], str(data.get("id")), data.get("return"))
 
     def kept_returns(self, job: str) -> Mapping[str, Any]:
         """The first return that came under each name, from the master's job cache.
