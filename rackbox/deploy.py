@@ -205,6 +205,7 @@ def _images(rack: Rack) -> Any:
 
 def _apply_master(rack: Rack, passwords: dict[str, str]) -> None:
     """The first highstate of a master is applied by itself, before there is a master to ask."""
+    ran = rack.master.run(["systemctl", "is-active", "salt-master"], timeout_s=20, check=False).returncode == 0
     words = ["salt-call", "--local", "--retcode-passthrough", "--out=json", "--id=master"]
     words += [f"--file-root={_SRV}/states", "state.apply", "master"]
     done = rack.master.run(words, timeout_s=240, check=False)
@@ -218,8 +219,9 @@ def _apply_master(rack: Rack, passwords: dict[str, str]) -> None:
     )
     python = "/opt/racksalt-master/bin/python3"
     rack.master.run([python, "-c", script, _PASSWORDS], timeout_s=60, input=json.dumps(passwords))
-    # The wheel may be newer than the daemons that run.
-    rack.master.run(["systemctl", "restart", "salt-master", "salt-api"], timeout_s=60)
+    if ran:
+        # The wheel may be newer than they are.
+        rack.master.run(["systemctl", "restart", "salt-master", "salt-api"], timeout_s=60)
 
 
 def _enrol(rack: Rack, nodes: list[Node]) -> None:
