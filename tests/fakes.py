@@ -614,15 +614,12 @@ class FakeBus:
         return [host for host in hosts if host in self.known]
 
     def next_return(self, jobs: Collection[str], *, wait_s: float) -> Return | None:
-        """As Salt does: what comes for other jobs meanwhile is gone."""
         coming = [(self.coming[job][0][0], job) for job in jobs if self.coming[job]]
         at, job = min(coming, default=(float("inf"), ""))
         if at > self.clock.time + wait_s:
             self.clock.sleep(wait_s)
         else:
             self.clock.time = max(self.clock.time, at)
-        for other in self.coming.keys() - set(jobs):
-            self.coming[other] = [one for one in self.coming[other] if one[0] > self.clock.time]
         if at > self.clock.time:
             return None
         _, said = self.coming[job].pop(0)

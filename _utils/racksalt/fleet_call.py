@@ -55,7 +55,9 @@ class FleetCall:
         while waiting and (left_s := timeout_s - (self.clock.now() - began)) > 0:
             self._collect(hosts, waiting, for_s=min(pause_s, left_s), began=began)
             if waiting:
-                running = self._still_running(hosts, waiting, for_s=_STILL_BUSY_S if running else _STILL_THERE_S)
+                patience_s = _STILL_BUSY_S if running else _STILL_THERE_S
+                left_s = max(_NO_IS_FINAL_S, timeout_s - (self.clock.now() - began))
+                running = self._still_running(hosts, waiting, for_s=min(patience_s, left_s))
                 self._look_up(waiting)
                 waiting &= running
             pause_s = min(2 * pause_s, _ASK_AGAIN_AT_MOST_S)
@@ -119,8 +121,8 @@ class FleetCall:
                 self._take(came.host, came.value, known=came.host in hosts)
                 waiting -= set(self._answers)
                 asked -= set(self._answers)
-                continue
-            (yes if came.value and isinstance(came.value, Mapping) else no).add(came.host)
+            else:
+                (yes if came.value and isinstance(came.value, Mapping) else no).add(came.host)
             if asked <= yes | no:
                 until = min(until, self.clock.now() + _NO_IS_FINAL_S)
         return waiting & yes

@@ -47,8 +47,8 @@ def plan_nic(network: Network, uuid: str, *, mac: str | None, taken: Taken) -> N
     """A network card with a free address, and ``mac`` or the one that belongs to the address.
 
     The search begins at a place that the UUID decides: an address tells nothing of how many others there are.
-    An address always comes with the same MAC, so that a DHCP server which still remembers the lease of a
-    deleted VM hands it to its successor.
+    Unless another MAC is asked for, an address always comes with the same one, so that a DHCP server which still
+    remembers the lease of a deleted VM hands it to its successor.
     """
     if mac is not None:
         _check_mac(network, mac, taken)

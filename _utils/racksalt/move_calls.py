@@ -34,7 +34,7 @@ _QUICK_S = 90.0
 #: What a host needs beyond the time of the move itself: to start a VM, and to tell.
 _BEYOND_S = 60.0
 #: Who only looks does not wait for long.
-_PROGRESS_S = 5.0
+_PROGRESS_S = 8.0
 #: How long a host may need to end what is under way.
 _RECALL_S = 30.0
 

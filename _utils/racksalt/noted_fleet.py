@@ -6,17 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from racksalt.ports import Answer, Clock, Fleet, LastKnown
+from racksalt.ports import Answer, Clock, Fleet, LastKnown, Silent
 
 #: These change nothing on a host; any other function is taken for a change.
 READS = frozenset(
     {
-        *("rack_host.keep_snapshot", "rack_host.snapshot", "rack_host.report", "rack_host.holdings"),
-        *("rack_host.errors", "rack_vm.progress"),
+        "rack_host.errors",
+        "rack_host.holdings",
+        "rack_host.keep_snapshot",
+        "rack_host.report",
+        "rack_host.snapshot",
+        "rack_vm.offer",
+        "rack_vm.progress",
     }
 )
-#: What these do stands in a claim, which is counted until the host was read again.
-CLAIMED = frozenset({"rack_vm.create", "rack_vm.offer", "rack_vm.receive", "rack_vm.send", "rack_vm.conclude"})
+#: What these do stands in a claim: until the host was read again, or until the claim ends without its VM.
+CLAIMED = frozenset({"rack_vm.create", "rack_vm.receive", "rack_vm.send", "rack_vm.conclude"})
+_NOTHING = Silent(0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +37,16 @@ class NotedFleet:
         self, hosts: Sequence[str], function: str, request: Mapping[str, Any], *, timeout_s: float
     ) -> dict[str, Answer]:
         """As the fleet does; what its events told of a host before the answer is too old from then on."""
+        answers: dict[str, Answer] = {}
         try:
-            return self.fleet.ask(hosts, function, request, timeout_s=timeout_s)
+            answers = self.fleet.ask(hosts, function, request, timeout_s=timeout_s)
+            return answers
         finally:
             if function not in READS:
                 for host in hosts:
-                    self.last_known.touch(host, self.clock.now(), claimed=function in CLAIMED)
+                    silent = isinstance(answers.get(host, _NOTHING), Silent)
+                    claimed = function in CLAIMED and not silent
+                    self.last_known.touch(host, self.clock.now(), claimed=claimed)
 
     def seal(self, host: str, text: str, *, context: str) -> str:
         """As the fleet does."""

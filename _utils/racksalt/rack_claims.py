@@ -130,12 +130,18 @@ class RackClaims:
         return "gone"
 
     def change(self, claim: Claim, changed: Claim | None) -> bool:
-        """Write or remove a claim that is still as it was known; whether it was."""
+        """Write or remove a claim that is still as it was known; whether it was.
+
+        What one that ends without its VM has done stands in no claim any more: its hosts are read again.
+        """
         with self.rack.claims.locked():
             if claim not in self.rack.claims.certain():
                 return False
             if changed is None:
                 self.rack.claims.remove(claim.record.uuid)
+                for host in () if claim.settled_at else (claim.record.host, claim.moves_from):
+                    if host is not None:
+                        self.rack.last_known.touch(host, self.rack.clock.now())
             else:
                 self.rack.claims.write(changed)
         return True

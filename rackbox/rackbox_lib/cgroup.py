@@ -15,11 +15,11 @@ from .errors import RackboxError
 from .processes import Process, read_processes
 
 #: A program that is run in a node from outside counts like some of the node's own, and not like one guest.
-_EXEC_SHARES = "8192"
+_EXEC_SHARE = {"cpu.shares": "8192", "cpu.weight": "800"}
 
 
 def mounts(text: str | None = None) -> list[Path]:
-    """The cgroup mounts a node must have its own group in: version 2, and systemd's own version 1 tree beside it.
+    """The cgroup mounts that a node has its own group in: version 2, and version 1's trees of systemd and processors.
 
     A machine has version 2 at /sys/fs/cgroup, or version 1 with version 2 at /sys/fs/cgroup/unified. Nodes see pure
     version 2 in both cases. systemd-nspawn takes the path from the version 1 tree when there is one. Processors are
@@ -53,14 +53,15 @@ class NodeCgroup:
         return [folder / "cgroup.procs" for folder in self._dirs]
 
     def _share_processors(self) -> None:
-        """Between nodes, as far as this machine does it: in version 2 it is asked for from the top down."""
-        for folder in reversed(self._unified.parents[: len(Path(self._path).parts)]):
+        """Between nodes, as far as this machine does it: in version 2 it is asked for below its topmost group."""
+        for folder in reversed(self._unified.parents[: len(Path(self._path).parts) - 1]):
             with contextlib.suppress(OSError):
                 (folder / "cgroup.subtree_control").write_text("+cpu")
         for folder in self._dirs:
-            with contextlib.suppress(OSError):
-                if (folder / "exec/cpu.shares").exists():
-                    (folder / "exec/cpu.shares").write_text(_EXEC_SHARES)
+            for name, value in _EXEC_SHARE.items():
+                with contextlib.suppress(OSError):
+                    if (folder / "exec" / name).exists():
+                        (folder / "exec" / name).write_text(value)
 
     def exec_files(self) -> list[Path]:
         """What a program run in the node from outside joins, so that freezing the node freezes it too."""

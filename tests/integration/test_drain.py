@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rackbox_lib.node import Node
 from tests.on_rack import CLAIMS, CREATE, RealRack, wait_for
 
 VMS = ("web1", "web2", "web3")
@@ -37,6 +38,10 @@ def _states(rack: RealRack) -> dict[str, str]:
         assert not found.keys() & set(listed), (host.name, listed, found)
         found |= {name: host.run(["virsh", "domstate", name], timeout_s=20).stdout.split()[0] for name in listed}
     return found
+
+
+def _boot_of(host: Node) -> str:
+    return str(host.read("/proc/sys/kernel/random/boot_id"))
 
 
 @pytest.mark.promise("P16")
@@ -88,13 +93,14 @@ def test_a_stale_plan_does_nothing(host_with_vms: RealRack) -> None:
     assert any("acme/web3" in change for change in refused.error["changes"]) and rack.snapshot() == before
 
 
-def test_a_host_is_brought_up_to_date(host_with_vms: RealRack) -> None:
-    rack = host_with_vms
-    before = _states(rack)
-    ran = rack.run("rack_host.update", hosts=["h1"], timeout_s=900)
+def test_a_host_is_brought_up_to_date_and_booted_again(host_with_vms: RealRack) -> None:
+    rack, host = host_with_vms, host_with_vms.host("h1")
+    before, boot = _states(rack), _boot_of(host)
+    ran = rack.run("rack_host.update", hosts=["h1"], reboot=True, timeout_s=900)
     assert ran.code == 0, ran
     ends = [(step["do"], step["end"]) for step in ran.data["steps"] if step["do"] != "move"]
-    assert ends == [(what, "done") for what in ("disable", "update", "enable")]
+    assert ends == [(what, "done") for what in ("disable", "update", "reboot", "enable")]
+    assert _boot_of(host) != boot
     receipt = next(step["receipt"] for step in ran.data["steps"] if step["do"] == "update")
     assert receipt["states"] > 10 and receipt["failed"] == [] and _states(rack) == before
     assert rack.run("rack_host.list").data["hosts"][0]["enabled"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from racksalt import access, host_events, inventory_feed
+from racksalt.errors import RacksaltError
 from racksalt.host_events import Changes
 from racksalt.host_feed import BEAT_S, SETTLE_S, HostFeed
 from racksalt.rack import BEAT_RECENT_S, FRESH_S, RECENT_S
@@ -20,6 +21,8 @@ from racksalt.vm_create import VmCreate
 from tests.fakes import FakeKey, FakeRack, fake_rack
 from tests.unit.test_host_vms import vm
 from tests.unit.test_rack import make
+from tests.unit.test_rack_migrations import migrate
+from tests.unit.test_vm_create import create
 
 
 @dataclass
@@ -332,3 +335,34 @@ def test_a_create_begins_on_what_the_hosts_told_lately() -> None:
     assert set(asked_for("web4")) == {"rack_host.report", "rack_vm.create"}
     wire.rack.clock.sleep(BEAT_RECENT_S + 1)
     assert set(asked_for("web5")) == {"rack_host.report", "rack_vm.create"}
+
+
+def test_a_move_that_is_refused_takes_its_claim_along_and_no_name_becomes_free_by_that() -> None:
+    """The claim of the move before it is gone too, while the host's event of that one is still on its way."""
+    wire = Wire()
+    uuid = create(wire.rack, "root", "acme/web1", host="h1")["vm"]["uuid"]
+    wire.hear()
+    wire.beat()
+    wire.rack.clock.sleep(RECENT_S + 0.1)
+    migrate(wire.rack, "h2")
+    wire.hear(*wire.tell("h1", uuid))
+    wire.rack.hosts["h3"].hypervisor.networks = frozenset()
+    with pytest.raises(RacksaltError, match="network"):
+        migrate(wire.rack, "h3")
+    wire.rack.hosts["h3"].hypervisor.networks = frozenset({"nat"})
+    assert not wire.rack.claims.held
+    with pytest.raises(RacksaltError) as told:
+        create(wire.rack, "root", "acme/web1", host="h3")
+    assert told.value.code == "name_in_use"
+
+
+def test_a_host_that_is_silent_when_it_is_to_create_is_looked_at_before_the_next_create() -> None:
+    wire, _ = ready()
+    wire.rack.clock.sleep(RECENT_S + 0.1)
+    wire.rack.hosts["h2"].silent = True
+    with pytest.raises(RacksaltError, match="did not confirm"):
+        create(wire.rack, "root", "acme/web2", host="h2")
+    wire.rack.fleet.calls.clear()
+    with pytest.raises(RacksaltError):
+        create(wire.rack, "root", "acme/web3", host="h2")
+    assert "rack_host.report" in {function for _, function in wire.rack.fleet.calls}

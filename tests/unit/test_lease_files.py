@@ -62,7 +62,7 @@ def test_the_dhcp_server_follows_new_addresses_and_old_ones_again_by_itself(tmp_
 
 
 @pytest.mark.parametrize("released", [True, False])
-def test_the_dhcp_server_is_told_where_it_remembers_something_else(
+def test_the_dhcp_server_is_told_where_it_remembers_another_address(
     tmp_path: Path, told: list[int], released: bool
 ) -> None:
     leases, moved = leases_in(tmp_path), replace(NIC, address="10.80.0.99")
@@ -75,10 +75,33 @@ def test_the_dhcp_server_is_told_where_it_remembers_something_else(
     assert len(told) == 1
 
 
+def test_the_dhcp_server_is_told_where_it_remembers_an_address_for_another_card(
+    tmp_path: Path, told: list[int]
+) -> None:
+    leases, other = leases_in(tmp_path), replace(NIC, mac="02:aa:00:00:00:07")
+    leases.reserve(other)
+    leases.release(other, None)
+    leases.reserve(NIC)
+    assert len(told) == 1
+    leases.release(NIC, None)
+    leases.reserve(NIC)
+    assert len(told) == 1
+
+
+def test_a_lease_that_was_torn_is_released_and_made_again(tmp_path: Path, told: list[int]) -> None:
+    leases = leases_in(tmp_path)
+    leases.reserve(NIC)
+    (tmp_path / "leases/nat" / NIC.mac).write_bytes(b"\xff\xfe")
+    leases.reserve(NIC)
+    (tmp_path / "leases/nat" / NIC.mac).write_bytes(b"\xff\xfe")
+    leases.release(NIC, None)
+    assert list(leases.all()) == [] and told == []
+
+
 def test_what_the_dhcp_server_remembers_in_vain_is_bounded(tmp_path: Path, told: list[int]) -> None:
     leases = leases_in(tmp_path)
     for number in range(250):
-        nic = replace(NIC, mac=f"52:54:0a:50:01:{number:02x}")
+        nic = replace(NIC, mac=f"52:54:0a:50:01:{number:02x}", address=f"10.80.1.{number}")
         leases.reserve(nic)
         leases.release(nic, None)
     assert len(told) == 1 and len(list((tmp_path / "released/nat").iterdir())) < 100

@@ -146,7 +146,7 @@ class SaltBus:
         return list(published.get("minions", ()))
 
     def next_return(self, jobs: Collection[str], *, wait_s: float) -> Return | None:
-        """The next return of any of these jobs; Salt forgets those of others that come meanwhile."""
+        """The next return of any of these jobs; Salt keeps those of others for who asks for them."""
         tag = f"^salt/job/({'|'.join(jobs)})/ret/"
         event = self._client.event.get_event(wait=wait_s, tag=tag, match_type="regex", full=True)
         if not event:
