@@ -87,13 +87,13 @@ class LibvirtMoves:
 
     def move_progress(self, uuid: str) -> MoveProgress | None:
         """How far its move to another host has come; ``None`` where there is none."""
-        job = self._on(uuid, _job)
+        job, info = self._on(uuid, lambda domain: (_job(domain), domain.info()))
         if job.get("operation") != libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
             return None
-        copied, left = (
-            sum(job.get(f"{what}_{how}", 0) for what in ("memory", "disk")) for how in ("processed", "remaining")
-        )
-        return MoveProgress(copied, left, job.get("memory_iteration", 0))
+        copied = job.get("memory_processed", 0) + job.get("disk_processed", 0)
+        # Disks go first; of the memory nothing is counted until then.
+        memory_left = job.get("memory_remaining", 0) if job.get("memory_total") else info[2] * 1024
+        return MoveProgress(copied, memory_left + job.get("disk_remaining", 0), job.get("memory_iteration", 0))
 
     def _on(self, uuid: str, act: Callable[[libvirt.virDomain], Any]) -> Any:
         with translated():
