@@ -24,6 +24,8 @@ OnDropped = Callable[[str, str, str], None]
 #: How long a host may take before it is asked whether the job still runs; twice as long each time, up to so long.
 _ASK_AGAIN_AFTER_S = 4.0
 _ASK_AGAIN_AT_MOST_S = 16.0
+#: A call that is given minutes is likely to need more than that, and a question costs a busy host as much as a job.
+_LONG_S, _ASK_LONG_AFTER_S = 60.0, 12.0
 #: How long a host may take to say that it does: under load as long as for the job itself.
 _STILL_THERE_S = 6.0
 #: And one that has said so before: it is there, and busy.
@@ -51,7 +53,8 @@ class FleetCall:
         """What each host has signed as its answer; ``Silent`` for the others."""
         began = self.clock.now()
         reached = self.bus.publish(hosts, self.call.function, arguments, job=self.call.job)
-        waiting, running, pause_s = set(reached) & set(hosts), set[str](), _ASK_AGAIN_AFTER_S
+        waiting, running = set(reached) & set(hosts), set[str]()
+        pause_s = _ASK_AGAIN_AFTER_S if timeout_s < _LONG_S else _ASK_LONG_AFTER_S
         while waiting and (left_s := timeout_s - (self.clock.now() - began)) > 0:
             self._collect(hosts, waiting, for_s=min(pause_s, left_s), began=began)
             if waiting:

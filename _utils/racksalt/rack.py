@@ -35,9 +35,8 @@ log = logging.getLogger(__name__)
 READ_TIMEOUT_S = 10.0
 #: A create may begin on a look at the hosts that is so old.
 RECENT_S = 2.0
-#: Or on their events, where each host has told of itself so lately: its heartbeat, and half of one on the way.
-BEAT_RECENT_S = 6.0
-#: What a host's events tell is as good as a look for so long after all of it was told: two beats, and a little.
+#: What a host's events tell is as good as a look for so long after all of it was told: two beats, and a little, as
+#: libvirt lets nobody read a domain while its QEMU starts.
 FRESH_S = 10.0
 #: So many new records that do not count are told to the audit by one look.
 _MOST_TOLD = 20
@@ -118,8 +117,6 @@ class Rack:
             return seen if all(view.answers for view in seen.hosts.values()) else None
         fresh = self._fresh(current, now, touched=self.last_known.touched_unclaimed())
         if not fresh or len(fresh) < len(current.hosts):
-            return None
-        if min(report.read_at for report in fresh.values()) < now - BEAT_RECENT_S:
             return None
         return self._seen(current, Look(now, dict.fromkeys(fresh, "")), self._proven(current, fresh, ring))
 

@@ -41,6 +41,7 @@ PACKAGES = (
     "python3",
     "python3-apt",
     "python3-libvirt",
+    "python3-pycdlib",
     "python3-venv",
     "qemu-system-x86",
     "qemu-utils",

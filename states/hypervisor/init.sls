@@ -15,9 +15,9 @@ hypervisor packages:
         - libvirt-daemon-system
         - nftables
         - python3-libvirt
+        - python3-pycdlib
         - qemu-system-x86
         - qemu-utils
-        - xorriso
 
 hypervisor image store:
   file.directory:

@@ -17,7 +17,9 @@ virsh -q start raw$1
 """
 
 _WIPE = """
-for name in $(virsh list --all --name); do virsh -q destroy $name; virsh -q undefine $name; done
+for name in $(virsh list --name); do virsh -q destroy $name & done
+wait
+for name in $(virsh list --all --name); do virsh -q undefine $name; done
 for file in /var/lib/racksalt/leases/nat/*; do
     IFS=, read -r mac address < "$file" && dhcp_release rs-nat "$address" "$mac"
 done

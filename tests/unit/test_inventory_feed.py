@@ -13,7 +13,7 @@ from racksalt import access, host_events, inventory_feed
 from racksalt.errors import RacksaltError
 from racksalt.host_events import Changes
 from racksalt.host_feed import BEAT_S, SETTLE_S, HostFeed
-from racksalt.rack import BEAT_RECENT_S, FRESH_S, RECENT_S
+from racksalt.rack import FRESH_S, RECENT_S
 from racksalt.rack_requests import CreateVm, ListVms
 from racksalt.rack_vms import RackVms
 from racksalt.rack_watch import RackWatch
@@ -333,7 +333,7 @@ def test_a_create_begins_on_what_the_hosts_told_lately() -> None:
     wire.rack.rack.fleet.ask(["h2"], "rack_vm.act", {"request": {"uuid": "…", "verb": "note"}}, timeout_s=5)
     wire.asked()
     assert set(asked_for("web4")) == {"rack_host.report", "rack_vm.create"}
-    wire.rack.clock.sleep(BEAT_RECENT_S + 1)
+    wire.rack.clock.sleep(FRESH_S + 1)
     assert set(asked_for("web5")) == {"rack_host.report", "rack_vm.create"}
 
 

@@ -19,10 +19,10 @@ class InventoryCache:
 
     def __init__(self, opts: Mapping[str, Any]) -> None:
         self._cache = SoftCache(opts, "racksalt/reports")
-        self._live = SoftCache(opts, "racksalt/live")
-        self._looks = SoftCache(opts, "racksalt/looks")
-        self._touched = SoftCache(opts, "racksalt/touched")
-        self._unclaimed = SoftCache(opts, "racksalt/touched-unclaimed")
+        self._live = SoftCache(opts, "racksalt/live", self._cache)
+        self._looks = SoftCache(opts, "racksalt/looks", self._cache)
+        self._touched = SoftCache(opts, "racksalt/touched", self._cache)
+        self._unclaimed = SoftCache(opts, "racksalt/touched-unclaimed", self._cache)
         self._lock = FileLock(Path(str(opts["cachedir"])) / "racksalt-look.lock")
 
     def locked(self) -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""This host's libvirt: the only module that imports it."""
+"""This host's libvirt on one connection."""
 
 from __future__ import annotations
 
@@ -10,25 +10,15 @@ from xml.etree import ElementTree
 import libvirt
 
 from racksalt import record
-from racksalt.adapters import libvirt_definitions, libvirt_hardware
+from racksalt.adapters import libvirt_definitions, libvirt_domains, libvirt_hardware
 from racksalt.adapters.lease_files import LeaseFiles
 from racksalt.adapters.libvirt_errors import translated as _translated
-from racksalt.adapters.libvirt_moves import LibvirtMoves, is_incoming
+from racksalt.adapters.libvirt_moves import LibvirtMoves
 from racksalt.errors import NotFound, Unavailable
 from racksalt.holdings import Definition
 from racksalt.model import Domain, HostReport, Nic, Room, State
 
 URI = "qemu:///system"
-
-_STATES: dict[int, State] = {
-    libvirt.VIR_DOMAIN_RUNNING: "running",
-    libvirt.VIR_DOMAIN_BLOCKED: "running",
-    libvirt.VIR_DOMAIN_SHUTDOWN: "running",
-    libvirt.VIR_DOMAIN_PAUSED: "paused",
-    libvirt.VIR_DOMAIN_PMSUSPENDED: "paused",
-    libvirt.VIR_DOMAIN_SHUTOFF: "stopped",
-    libvirt.VIR_DOMAIN_CRASHED: "crashed",
-}
 
 #: Linux key codes of left Ctrl, left Alt and Delete.
 _CTRL_ALT_DEL = [29, 56, 111]
@@ -61,13 +51,11 @@ class LibvirtHost:
         return HostReport("", total, domains, hypervisor, cpu=cpu, numa=cells)
 
     def domains(self, uuids: Collection[str] | None = None) -> tuple[Domain, ...]:
-        """Those of these that there are, or all of them, their states from one bulk call."""
+        """Those of these that there are, or all of them: one bulk call for each thing, and one a domain for its XML."""
         with _translated():
             if uuids is None:
-                found = self._connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
-            else:
-                found = [item for item in map(self._found, uuids) if item]
-            return tuple(domain for domain in map(self._domain, found) if domain)
+                return libvirt_domains.read_all(self._connection)
+            return libvirt_domains.read(self._connection, uuids)
 
     def define(self, xml: str) -> None:
         with _translated():
@@ -80,7 +68,7 @@ class LibvirtHost:
         self._on(uuid, lambda domain: domain.create())
 
     def state(self, uuid: str) -> State:
-        return self._on(uuid, lambda domain: _state(domain, domain.state()[0]))  # type: ignore[no-any-return]
+        return self._on(uuid, libvirt_domains.state)  # type: ignore[no-any-return]
 
     def press_power(self, uuid: str) -> None:
         self._on(uuid, lambda domain: domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
@@ -175,42 +163,6 @@ class LibvirtHost:
     def _network(self, name: str) -> libvirt.virNetwork | None:
         return next((net for net in self._connection.listAllNetworks() if net.name() == name), None)
 
-    def _domain(self, item: tuple[libvirt.virDomain, dict[str, Any]]) -> Domain | None:
-        """``None`` for a domain that went away between the list and this look.
-
-        The permanent definition counts: a saved VM that goes on brings the definition of its save along as the
-        live one, without what was written down since.
-        """
-        handle, stats = item
-        try:
-            root = ElementTree.fromstring(handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-            state = _state(handle, stats.get("state.state", -1))
-            known = record.from_domain(root)
-            incoming = known is not None and is_incoming(handle)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                return None
-            raise
-        return Domain(
-            handle.UUIDString(),
-            handle.name(),
-            state,
-            int(root.findtext("vcpu") or "0"),
-            _mebibytes(root.find("memory")),
-            known.disk_gib if known else _disks_gib(handle, root),
-            known,
-            incoming=incoming,
-        )
-
-    def _found(self, uuid: str) -> tuple[libvirt.virDomain, dict[str, Any]] | None:
-        try:
-            handle = self._connection.lookupByUUIDString(uuid)
-            return handle, {"state.state": handle.state()[0]}
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                return None
-            raise
-
     def _on(self, uuid: str, act: Callable[[libvirt.virDomain], Any]) -> Any:
         with _translated():
             return act(self._connection.lookupByUUIDString(uuid))
@@ -236,29 +188,3 @@ def _without_namespace(xml: str) -> str:
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     return ElementTree.tostring(root, encoding="unicode")
-
-
-def _state(handle: libvirt.virDomain, code: int) -> State:
-    """The reason that libvirt keeps for a shut-off domain is lost with its daemon: the saved memory is not."""
-    if code == libvirt.VIR_DOMAIN_SHUTOFF and handle.hasManagedSaveImage(0):
-        return "suspended"
-    return _STATES.get(code, "unknown")
-
-
-def _mebibytes(memory: ElementTree.Element | None) -> int:
-    """libvirt always prints KiB."""
-    return int(memory.text or "0") // 1024 if memory is not None else 0
-
-
-def _disks_gib(handle: libvirt.virDomain, root: ElementTree.Element) -> int:
-    """The virtual size of a foreign domain's writable disks; those that cannot be read count nothing."""
-    total = 0
-    for disk in root.findall("./devices/disk[@device='disk']"):
-        target = disk.find("target")
-        if target is None or disk.find("readonly") is not None:
-            continue
-        try:
-            total += handle.blockInfo(target.get("dev", ""))[0]
-        except libvirt.libvirtError:
-            continue
-    return -(-total // 2**30)

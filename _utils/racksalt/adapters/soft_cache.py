@@ -26,8 +26,9 @@ def forget_troubles() -> None:
 class SoftCache:
     """One bank of the cache; what cannot be read is not there, what cannot be written is logged."""
 
-    def __init__(self, opts: Mapping[str, Any], bank: str) -> None:
-        self._cache = salt.cache.Cache(dict(opts))
+    def __init__(self, opts: Mapping[str, Any], bank: str, beside: SoftCache | None = None) -> None:
+        """What has a bank of the same cache already saves another search for its drivers."""
+        self._cache: salt.cache.Cache = beside._cache if beside else salt.cache.Cache(dict(opts))
         self._bank = bank
         self._driver = str(opts.get("cache", "localfs"))
 

@@ -57,10 +57,12 @@ class Minion:
 
 
 def load_all() -> None:
-    """What calls of the rack's writer need, loaded at once; libvirt comes later where it is not installed yet."""
+    """What calls of the rack's writer need, loaded at once; what is not installed yet comes later."""
     names = ["racksalt.host_arrivals", "racksalt.host_departures", "racksalt.host_drift", "racksalt.host_update"]
     if importlib.util.find_spec("libvirt") is not None:
         names.append("racksalt.adapters.libvirt_host")
+    if importlib.util.find_spec("pycdlib") is not None:
+        names.append("racksalt.adapters.seed_iso")
     for name in names:
         importlib.import_module(name)
 

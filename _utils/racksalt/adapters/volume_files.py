@@ -1,4 +1,4 @@
-"""Disks and seeds of VMs as files, made by ``qemu-img`` and ``xorrisofs``."""
+"""Disks and seeds of VMs as files; disks are made by ``qemu-img``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import itertools
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from racksalt import shape
 from racksalt.adapters.whole_files import replace, sync_folder
-from racksalt.errors import BadInput, NotFound, Refused
+from racksalt.errors import BadInput, NotFound, Refused, Unavailable
 from racksalt.holdings import Volume
 
 ROOT = Path("/var/lib/racksalt")
@@ -82,11 +81,11 @@ class VolumeFiles:
     def write_seed(self, tenant: str, uuid: str, files: Mapping[str, str]) -> str:
         """An ISO 9660 with the label that NoCloud looks for."""
         path = self._folder(tenant) / f"{uuid}-seed.iso"
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".seed-") as folder:
-            for name, text in files.items():
-                (Path(folder) / name).write_text(text, encoding="utf-8")
-            _run(["xorrisofs", "-quiet", "-volid", "cidata", "-joliet", "-rock", "-output", str(path), folder])
-        path.chmod(0o600)
+        try:
+            path.touch(mode=0o600)
+            path.write_bytes(_seed_image(files))
+        except OSError as error:
+            raise Refused("disk_failed", f"the seed {path} cannot be written: {error.strerror}") from error
         return str(path)
 
     def remove(self, tenant: str, uuid: str, *, disks: bool = True) -> list[str]:
@@ -145,6 +144,14 @@ class VolumeFiles:
         folder = self.root / "lost" / tenant
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
+
+
+def _seed_image(files: Mapping[str, str]) -> bytes:
+    try:
+        from racksalt.adapters import seed_iso
+    except ModuleNotFoundError as error:
+        raise Unavailable("pycdlib_missing", "python3-pycdlib is not installed here; apply the highstate") from error
+    return seed_iso.image(files)
 
 
 def _free(path: Path) -> Path:
