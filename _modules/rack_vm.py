@@ -12,6 +12,7 @@ from racksalt import shape
 from racksalt.adapters import this_host
 from racksalt.drift_requests import EnrollOnHost, RestoreOnHost
 from racksalt.host_arrivals import HostArrivals
+from racksalt.host_creates import HostCreates
 from racksalt.host_departures import HostDepartures
 from racksalt.host_drift import HostDrift
 from racksalt.host_requests import (
@@ -201,7 +202,7 @@ def create(request: dict[str, Any], test: bool = False, bus: dict[str, Any] | No
 
         salt h1 rack_vm.create request='{record: {…}, image: {…}, …}'
     """
-    return _signed("create", lambda vms: vms.create(shape.parse(CreateOnHost, request), test=test), bus)
+    return _signed("create", lambda vms: HostCreates(vms).create(shape.parse(CreateOnHost, request), test=test), bus)
 
 
 def act(request: dict[str, Any], test: bool = False, bus: dict[str, Any] | None = None) -> Any:

@@ -26,6 +26,7 @@ from racksalt.errors import Conflict, NotFound, RacksaltError, Refused, Unavaila
 from racksalt.holdings import Definition, Volume
 from racksalt.host_arrivals import HostArrivals
 from racksalt.host_away import HostAway
+from racksalt.host_creates import HostCreates
 from racksalt.host_departures import HostDepartures
 from racksalt.host_drift import HostDrift
 from racksalt.host_feed import Moment
@@ -112,10 +113,12 @@ class FakeHypervisor:
     cpu: HostCpu | None = None
     numa: tuple[NumaCell, ...] = ()
 
-    def report(self) -> HostReport:
+    def report(self, *, cpu: bool = True) -> HostReport:
         self.fault("report")
         domains = [self._domain(uuid, xml) for uuid, xml in list(self.xml.items())]
-        return HostReport("", self.total, (*domains, *self.foreign), "fake", cpu=self.cpu, numa=self.numa)
+        return HostReport(
+            "", self.total, (*domains, *self.foreign), "fake", cpu=self.cpu if cpu else None, numa=self.numa
+        )
 
     def domains(self, uuids: Collection[str] | None = None) -> tuple[Domain, ...]:
         return tuple(domain for domain in self.report().domains if uuids is None or domain.uuid in uuids)
@@ -283,11 +286,15 @@ class FakeVolumes:
     seeds: dict[str, Mapping[str, str]] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
 
-    def create(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> str:
+    def creating(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> Callable[[], str]:
         path = f"/volumes/{tenant}/{uuid}.qcow2"
         self.files.add(path)
-        self.fault("create")
-        return path
+
+        def made() -> str:
+            self.fault("create")
+            return path
+
+        return made
 
     def write_seed(self, tenant: str, uuid: str, files: Mapping[str, str]) -> str:
         path = f"/volumes/{tenant}/{uuid}-seed.iso"
@@ -303,7 +310,7 @@ class FakeVolumes:
         return path in self.files
 
     def create_like(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> str:
-        return self.create(tenant, uuid, size_gib=size_bytes // 2**30, backing=backing, format=format)
+        return self.creating(tenant, uuid, size_gib=size_bytes // 2**30, backing=backing, format=format)()
 
     def read_seed(self, tenant: str, uuid: str) -> bytes:
         self.fault("read_seed")
@@ -501,7 +508,7 @@ class FakeHost:
             self.crash()
             return {}
         if function == "rack_vm.create":
-            return vms.create(shape.parse(CreateOnHost, arguments["request"]), test=test)
+            return HostCreates(vms).create(shape.parse(CreateOnHost, arguments["request"]), test=test)
         if function == "rack_vm.act":
             return vms.act(shape.parse(ActOnHost, arguments["request"]), test=test)
         if function == "rack_host.holdings":

@@ -12,8 +12,8 @@ from racksalt.errors import BadInput, Conflict, Refused
 from racksalt.host_admission import Admission
 from racksalt.host_moves import HostMoves
 from racksalt.host_requests import ReceiveMove, WithdrawMove, seed_context
-from racksalt.host_vms import take_back
 from racksalt.model import Record
+from racksalt.taking_back import take_back
 
 #: No seed is larger than this; what unpacks to more is none.
 _LARGEST_SEED = 16 * 1024 * 1024
@@ -76,7 +76,7 @@ class HostArrivals:
             raise BadInput(f"record: found one of host {vm.host}, this is {self.moves.vms.host}")
         admission = Admission(self.moves.vms.host, vm)
         admission.check_deadline(request.deadline, now=self.moves.vms.clock.now())
-        report = self.moves.vms.hypervisor.report()
+        report = self.moves.vms.hypervisor.report(cpu=False)
         for domain in report.domains:
             if domain.uuid == vm.uuid:
                 told = "it is still being moved here" if domain.incoming else "it is here already"

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from racksalt import domain_xml, holdings, record, record_proof, seed, shape, stop_ladder, vm_verbs
-from racksalt.domain_xml import DiskFile, DomainPlan, KernelBoot
-from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Refused
-from racksalt.host_admission import Admission
-from racksalt.host_requests import ActOnHost, CreateOnHost, NewSignature, PurgeOnHost, Secrets, SignOnHost, seal_context
-from racksalt.model import Domain, HostReport, KernelImage, Record, Wanted
+from racksalt import holdings, record, record_proof, stop_ladder, vm_verbs
+from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError
+from racksalt.host_requests import ActOnHost, NewSignature, PurgeOnHost, SignOnHost
+from racksalt.model import Domain, HostReport, Record, Wanted
 from racksalt.names import is_uuid
 from racksalt.ports import Clock, HostKey, HostLock, Hypervisor, Volumes
 from racksalt.vm_verbs import Step
@@ -39,25 +35,6 @@ class HostVms:
     def report(self) -> HostReport:
         """The whole host in one bulk read."""
         return replace(self.hypervisor.report(), host=self.host, read_at=self.clock.now())
-
-    def create(self, request: CreateOnHost, *, test: bool = False) -> dict[str, Any]:
-        """Make and start a VM; whatever step fails, nothing of it stays.
-
-        What cannot be taken back is named in the error's fact ``left``; the error is why the create failed.
-        The room is checked here, under the host's own lock, whatever the writer believed.
-        """
-        vm = request.record
-        with ExitStack() as undo:
-            with self.lock():
-                known = self._admit(request)
-                if test:
-                    return {"vm": vm.title, "changed": not known, "steps": [] if known else _steps(request)}
-                if not known:
-                    self._make(request, undo)
-            if request.start:
-                self._start(vm.uuid)
-            undo.pop_all()
-        return {"vm": vm.title, "changed": not known, "steps": [] if known else _steps(request)}
 
     def act(self, request: ActOnHost, *, test: bool = False) -> dict[str, Any]:
         """One change to one VM: the steps, and its state afterwards."""
@@ -107,19 +84,6 @@ class HostVms:
             raise BadInput(f"{name!r} is {titles}; say tenant/name", code="name_ambiguous", vm=name)
         return found[0]
 
-    def _admit(self, request: CreateOnHost) -> bool:
-        """Whether this very VM is there already; refuses what must not be made."""
-        vm = request.record
-        admission = Admission(self.host, vm)
-        admission.check_deadline(request.deadline, now=self.clock.now())
-        report = self.hypervisor.report()
-        for domain in report.domains:
-            if domain.uuid == vm.uuid:
-                return True
-            admission.check_domain(domain)
-        admission.check_room(request.room, report)
-        return False
-
     def _write_signature(self, domain: Domain | None, new: NewSignature) -> None:
         if domain is None or domain.record is None:
             raise NotFound("vm_not_found", "there is no such VM here")
@@ -128,62 +92,6 @@ class HostVms:
         if domain.record.signature != new.signature:
             xml = record.to_xml(replace(domain.record, signature=new.signature))
             self.hypervisor.write_record(domain.uuid, xml)
-
-    def _make(self, request: CreateOnHost, undo: ExitStack) -> None:
-        vm = request.record
-        secrets = self._secrets(request)
-        boot, backing = self._image_files(request)
-        take_back(undo, self.volumes.remove, vm.tenant, vm.uuid)
-        disk = self.volumes.create(
-            vm.tenant,
-            vm.uuid,
-            size_gib=vm.disk_gib,
-            backing=backing.path if backing else None,
-            format=backing.format if backing else "qcow2",
-        )
-        documents = seed.files(vm, request.network, ssh_keys=secrets.ssh_keys, user_data=secrets.user_data)
-        seed_path = self.volumes.write_seed(vm.tenant, vm.uuid, documents)
-        for nic in vm.nics:
-            take_back(undo, self.hypervisor.release_address, nic)
-            self.hypervisor.reserve_address(nic)
-        plan = DomainPlan(
-            vm,
-            (DiskFile(disk, "qcow2", backing=backing), DiskFile(seed_path, "raw", readonly=True)),
-            request.accelerator,
-            self.volumes.console_log(vm.uuid),
-            boot,
-            request.cpu,
-        )
-        for step in (self._power_off, self._undefine, self._power_off):
-            take_back(undo, step, vm.uuid)
-        self.hypervisor.define(domain_xml.build(plan))
-
-    def _secrets(self, request: CreateOnHost) -> Secrets:
-        if request.sealed is None:
-            return Secrets()
-        opened = self.key.unseal(request.sealed, context=seal_context(self.host, request.record.uuid))
-        try:
-            return shape.parse(Secrets, json.loads(opened))
-        except (ValueError, BadInput):
-            # What is wrong would be told with what was found, and that is secret.
-            raise BadInput("sealed: found what is not the secrets of a VM") from None
-
-    def _image_files(self, request: CreateOnHost) -> tuple[KernelBoot | None, DiskFile | None]:
-        image = request.image
-        if isinstance(image, KernelImage):
-            paths = self.volumes.image_path(image.kernel), self.volumes.image_path(image.initrd)
-            return KernelBoot(*paths, image.cmdline), None
-        return None, DiskFile(self.volumes.image_path(image.sha256), image.format, readonly=True)
-
-    def _start(self, uuid: str) -> None:
-        """Start it, unless the same create, sent again, has done so meanwhile."""
-        try:
-            self.hypervisor.start(uuid)
-        except (Conflict, Refused):
-            with suppress(RacksaltError):
-                if self.hypervisor.state(uuid) == "running":
-                    return
-            raise
 
     def _own_domain(self, uuid: str) -> Domain:
         for domain in self.hypervisor.domains([uuid]):
@@ -196,12 +104,12 @@ class HostVms:
 
         Somebody else's start may come in between, as those take no lock. Without a definition no more can.
         """
-        self._power_off(vm.uuid)
+        self.power_off(vm.uuid)
         for nic in vm.nics:
             self.hypervisor.release_address(nic)
         removed = self.volumes.remove(vm.tenant, vm.uuid)
-        undefined = self._undefine(vm.uuid)
-        self._power_off(vm.uuid)
+        undefined = self.undefine(vm.uuid)
+        self.power_off(vm.uuid)
         return [f"domain {vm.domain}", *removed] if undefined else removed
 
     def write_wanted(self, uuid: str, wanted: Wanted) -> None:
@@ -225,12 +133,14 @@ class HostVms:
         left = [path for path in disks if path not in removed]
         return {"removed": removed, **({"left": left} if left else {})}
 
-    def _power_off(self, uuid: str) -> None:
+    def power_off(self, uuid: str) -> None:
+        """End its QEMU, if there is one."""
         with suppress(NotFound, Conflict):
             if self.hypervisor.state(uuid) not in vm_verbs.DOWN:
                 self.hypervisor.destroy(uuid)
 
-    def _undefine(self, uuid: str) -> bool:
+    def undefine(self, uuid: str) -> bool:
+        """Whether there was a definition to take away."""
         try:
             self.hypervisor.undefine(uuid)
         except NotFound:
@@ -259,33 +169,6 @@ class HostVms:
             case "discard saved memory":
                 self.hypervisor.discard_save(domain.uuid)
         return {}
-
-
-def take_back(undo: ExitStack, step: Callable[..., object], *arguments: object) -> None:
-    """Have ``step`` done if what is being made fails. One that fails itself neither stops the others nor hides the
-    reason, whose fact ``left`` tells of it."""
-
-    def leave(_kind: object, reason: BaseException | None, _trace: object) -> bool:
-        try:
-            step(*arguments)
-        except (RacksaltError, OSError) as error:
-            log.error("what failed leaves something behind: %s", error)
-            if isinstance(reason, RacksaltError):
-                reason.facts.setdefault("left", []).append(str(error))
-        return False
-
-    undo.push(leave)
-
-
-def _steps(request: CreateOnHost) -> list[str]:
-    vm = request.record
-    steps = [
-        f"disk of {vm.disk_gib} GiB from image {vm.image}",
-        "cloud-init seed",
-        *(f"address {nic.address} in network {nic.network} for {nic.mac}" for nic in vm.nics),
-        f"domain {vm.domain} with {vm.vcpus} vCPUs and {vm.memory_mib} MiB",
-    ]
-    return [*steps, "start"] if request.start else steps
 
 
 def _is_own(domain: Domain) -> bool:

@@ -69,8 +69,8 @@ class RackFiles(SourceFolder, Protocol):
 class Hypervisor(Protocol):
     """The domains of this host. Every call names a domain by UUID; unknown ones raise ``NotFound``."""
 
-    def report(self) -> HostReport:
-        """Everything in one bulk read."""
+    def report(self, *, cpu: bool = True) -> HostReport:
+        """Everything in one bulk read; without the CPU for who does not ask for it."""
 
     def domains(self, uuids: Collection[str] | None = None) -> tuple[Domain, ...]:
         """Those of these that there are, or all of them, in one bulk read."""
@@ -175,8 +175,8 @@ class MoveLock(Protocol):
 class Volumes(Protocol):
     """The disks of this host's VMs, in ``volumes/TENANT/UUID…``."""
 
-    def create(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> str:
-        """A thin qcow2 over an image of the store, or empty; returns its path."""
+    def creating(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> Callable[[], str]:
+        """Begin to make a thin qcow2 over an image, or an empty one; what comes back waits for its path."""
 
     def write_seed(self, tenant: str, uuid: str, files: Mapping[str, str]) -> str:
         """A NoCloud seed with these files; returns its path."""
@@ -187,7 +187,7 @@ class Volumes(Protocol):
     def exists(self, path: str) -> bool: ...
 
     def create_like(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> str:
-        """As :meth:`create`, with an exact size."""
+        """As :meth:`creating`, with an exact size, and done."""
 
     def read_seed(self, tenant: str, uuid: str) -> bytes:
         """The seed as it is; raises ``NotFound`` where there is none."""

@@ -18,6 +18,7 @@ from racksalt.adapters.libvirt_host import LibvirtHost
 from racksalt.domain_xml import DiskFile, DomainPlan
 from racksalt.errors import Conflict, NotFound, RacksaltError, Refused, Unavailable
 from racksalt.holdings import Card, Definition, Hardware
+from racksalt.host_creates import HostCreates
 from racksalt.host_requests import ActOnHost, CreateOnHost
 from racksalt.host_vms import HostVms
 from racksalt.model import Domain, KernelImage, Network, Nic, NumaCell, Overcommit, Record, RoomPolicy
@@ -251,7 +252,7 @@ def test_a_vm_lives_its_whole_life(hypervisor: Hypervisor) -> None:
     def act(verb: str, **asked: object) -> dict[str, object]:
         return vms.act(ActOnHost(UUID, verb, **asked))  # type: ignore[arg-type]
 
-    assert vms.create(request)["changed"] and not vms.create(request)["changed"]
+    assert HostCreates(vms).create(request)["changed"] and not HostCreates(vms).create(request)["changed"]
     assert vms.find("acme/web1").state == "running"
     assert act("pause")["state"] == "paused" and act("resume")["state"] == "running"
     assert act("note", note="</racksalt:note>")["changed"] and vms.find("web1").record == replace(

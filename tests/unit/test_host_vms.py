@@ -11,6 +11,7 @@ import pytest
 
 from racksalt import record_proof
 from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Refused
+from racksalt.host_creates import HostCreates
 from racksalt.host_requests import (
     ActOnHost,
     CreateOnHost,
@@ -53,7 +54,7 @@ class Host:
         return HostVms("h1", self.hypervisor, self.volumes, self.lock, self.clock, FakeKey("h1"))
 
     def create(self, number: int = 1, *, test: bool = False, **changed: Any) -> dict[str, Any]:
-        return self.vms.create(request(self.clock, number, **changed), test=test)
+        return HostCreates(self.vms).create(request(self.clock, number, **changed), test=test)
 
     def act(self, verb: str, number: int = 1, *, test: bool = False, **values: Any) -> dict[str, Any]:
         asked = ActOnHost(UUID.format(number), verb, **values)  # type: ignore[arg-type]
@@ -204,7 +205,8 @@ def test_the_seconds_of_a_start_are_not_under_the_lock() -> None:
             inside[0] = False
 
     host.hypervisor.fault = watch
-    HostVms("h1", host.hypervisor, host.volumes, Lock, host.clock, FakeKey("h1")).create(request(host.clock))  # type: ignore[arg-type]
+    vms = HostVms("h1", host.hypervisor, host.volumes, Lock, host.clock, FakeKey("h1"))  # type: ignore[arg-type]
+    HostCreates(vms).create(request(host.clock))
     assert ("define", True) in held and ("start", False) in held
 
 
@@ -426,6 +428,24 @@ def test_a_create_that_fails_at_a_step_leaves_nothing_and_can_be_repeated(step: 
     assert host.leftovers() == []
     host.hypervisor.fault = host.volumes.fault = lambda found: None
     assert host.create()["changed"]
+
+
+def test_a_repeated_create_makes_no_disk_for_a_vm_that_has_lost_its_own() -> None:
+    host = Host()
+    host.create()
+    disk, seed = host.volumes.paths("acme", UUID.format(1))
+    host.volumes.files.remove(disk)
+    assert not host.create()["changed"]
+    assert host.volumes.files == {seed}
+
+
+def test_a_create_that_is_refused_leaves_no_disk_that_was_begun_meanwhile() -> None:
+    host = Host()
+    host.create(1)
+    files = set(host.volumes.files)
+    with pytest.raises(Refused):
+        host.create(2, deadline=0.0)
+    assert host.volumes.files == files
 
 
 UNDO = ["state", "destroy", "undefine", "release_address", "remove"]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from racksalt.errors import Refused
+from racksalt.host_creates import HostCreates
 from racksalt.inventory import Inventory
 from racksalt.model import HostReport, Record, Room
 from racksalt.rack import silent_hosts
@@ -25,7 +26,7 @@ def own(record: Record) -> Record:
 def make(rack: FakeRack, number: int = 1) -> Record:
     """A VM that is really there, on h1."""
     record = own(vm(number))
-    rack.hosts["h1"].vms().create(replace(request(rack.clock, number), record=record))
+    HostCreates(rack.hosts["h1"].vms()).create(replace(request(rack.clock, number), record=record))
     return record
 
 

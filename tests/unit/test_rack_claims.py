@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from racksalt.errors import Conflict, RacksaltError, Refused, Unavailable
+from racksalt.host_creates import HostCreates
 from racksalt.model import Claim, Record
 from racksalt.names import new_uuid
 from racksalt.rack_claims import RackClaims
@@ -299,7 +300,7 @@ def test_a_name_that_two_hosts_show_is_not_guessed_at() -> None:
     rack = fake_rack()
     ghost = make(rack)
     real = signed(replace(ghost, uuid=new_uuid(), host="h2", created_at=ghost.created_at + 1))
-    rack.hosts["h2"].vms().create(replace(host_request(rack.clock, 2), record=real))
+    HostCreates(rack.hosts["h2"].vms()).create(replace(host_request(rack.clock, 2), record=real))
     settings, root = rack.rack.settings(), caller(rack, "alice")
     with pytest.raises(RacksaltError) as told:
         RackVms(rack.rack).show(root, ShowVm("web1"), settings)

@@ -30,7 +30,7 @@ def info(path: str) -> dict[str, Any]:
 
 
 def create(volumes: VolumeFiles, uuid: str = UUID, **changed: Any) -> str:
-    return volumes.create("acme", uuid, **{"size_gib": 2, "backing": None, "format": "qcow2", **changed})
+    return volumes.creating("acme", uuid, **{"size_gib": 2, "backing": None, "format": "qcow2", **changed})()
 
 
 def test_an_empty_disk_is_thin_of_its_size_and_nobody_elses(volumes: VolumeFiles) -> None:

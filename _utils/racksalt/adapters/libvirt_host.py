@@ -39,16 +39,17 @@ class LibvirtHost:
         self._disk_gib = disk_gib
         self._leases = leases or LeaseFiles()
 
-    def report(self) -> HostReport:
+    def report(self, *, cpu: bool = True) -> HostReport:
         """Every domain, its state from one bulk call, and the host's size."""
         with _translated():
             _, memory_mib, vcpus, *_ = self._connection.getInfo()
             domains = self.domains()
             version = self._connection.getLibVersion()
-            cpu, cells = libvirt_hardware.cpu_of(self._connection), libvirt_hardware.cells_of(self._connection)
+            model = libvirt_hardware.cpu_of(self._connection) if cpu else None
+            cells = libvirt_hardware.cells_of(self._connection)
         hypervisor = f"libvirt {version // 10**6}.{version // 1000 % 1000}.{version % 1000}"
         total = Room(vcpus, memory_mib, self._disk_gib)
-        return HostReport("", total, domains, hypervisor, cpu=cpu, numa=cells)
+        return HostReport("", total, domains, hypervisor, cpu=model, numa=cells)
 
     def domains(self, uuids: Collection[str] | None = None) -> tuple[Domain, ...]:
         """Those of these that there are, or all of them: one bulk call for each thing, and one a domain for its XML."""

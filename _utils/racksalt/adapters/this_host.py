@@ -58,7 +58,8 @@ class Minion:
 
 def load_all() -> None:
     """What calls of the rack's writer need, loaded at once; what is not installed yet comes later."""
-    names = ["racksalt.host_arrivals", "racksalt.host_departures", "racksalt.host_drift", "racksalt.host_update"]
+    logic = ("host_arrivals", "host_creates", "host_departures", "host_drift", "host_update")
+    names = [f"racksalt.{name}" for name in logic]
     if importlib.util.find_spec("libvirt") is not None:
         names.append("racksalt.adapters.libvirt_host")
     if importlib.util.find_spec("pycdlib") is not None:

@@ -7,7 +7,7 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,20 +40,27 @@ class VolumeFiles:
             )
         return str(path)
 
-    def create(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> str:
-        """A thin qcow2 of ``size_gib``, over ``backing`` in its stated ``format`` or empty.
+    def creating(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> Callable[[], str]:
+        """Begin to make a thin qcow2 of ``size_gib``, over ``backing`` in its stated ``format`` or empty.
 
         The backing file's format is said here and never probed: a guest could write another header.
         """
-        return self.create_like(tenant, uuid, size_bytes=size_gib * 2**30, backing=backing, format=format)
+        return self._begin(self._folder(tenant) / f"{uuid}.qcow2", size_gib * 2**30, backing, format)
 
     def create_like(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> str:
-        """As :meth:`create`, with an exact size."""
-        path = self._folder(tenant) / f"{uuid}.qcow2"
+        """As :meth:`creating`, with an exact size, and done."""
+        return self._begin(self._folder(tenant) / f"{uuid}.qcow2", size_bytes, backing, format)()
+
+    def _begin(self, path: Path, size_bytes: int, backing: str | None, format: str) -> Callable[[], str]:
         over = ["-b", backing, "-F", format] if backing else []
-        _run(["qemu-img", "create", "-q", "-f", "qcow2", *over, str(path), str(size_bytes)])
-        path.chmod(0o600)
-        return str(path)
+        done = _begun(["qemu-img", "create", "-q", "-f", "qcow2", *over, str(path), str(size_bytes)])
+
+        def made() -> str:
+            done()
+            path.chmod(0o600)
+            return str(path)
+
+        return made
 
     def paths(self, tenant: str, uuid: str) -> tuple[str, str]:
         """Where this VM's disk and its seed are, or would be."""
@@ -160,7 +167,20 @@ def _free(path: Path) -> Path:
     return next(one for one in itertools.chain([path], more) if not os.path.lexists(one))
 
 
-def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    if done.returncode != 0:
-        raise Refused("disk_failed", f"{command[0]}: {done.stderr.strip()[-500:]}")
+def _begun(command: Sequence[str]) -> Callable[[], None]:
+    """Start a program; what comes back waits for its end, and may be called again."""
+    program = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    told: list[str] = []
+
+    def done() -> None:
+        if not told:
+            try:
+                told.append(program.communicate(timeout=_TIMEOUT_S)[1])
+            except subprocess.TimeoutExpired:
+                program.kill()
+                told.append(f"it took longer than {_TIMEOUT_S} s")
+                program.wait()
+        if program.returncode != 0:
+            raise Refused("disk_failed", f"{command[0]}: {told[0].strip()[-500:]}")
+
+    return done

@@ -1,0 +1,147 @@
+"""A new VM on this host: admitted, made and started, or nothing of it stays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from racksalt import domain_xml, seed, shape
+from racksalt.domain_xml import DiskFile, DomainPlan, KernelBoot
+from racksalt.errors import BadInput, Conflict, RacksaltError, Refused
+from racksalt.host_admission import Admission
+from racksalt.host_requests import CreateOnHost, Secrets, seal_context
+from racksalt.host_vms import HostVms
+from racksalt.model import KernelImage
+from racksalt.taking_back import take_back
+
+
+@dataclass(frozen=True, slots=True)
+class HostCreates:
+    """Creates on one host."""
+
+    vms: HostVms
+
+    def create(self, request: CreateOnHost, *, test: bool = False) -> dict[str, Any]:
+        """Make and start a VM; whatever step fails, nothing of it stays.
+
+        What cannot be taken back is named in the error's fact ``left``; the error is why the create failed.
+        The room is checked here, under the host's own lock, whatever the writer believed.
+        """
+        vm = request.record
+        with ExitStack() as undo:
+            with self.vms.lock():
+                disk = None if test else self._begin_disk(request, undo)
+                known = self._admit(request)
+                if test:
+                    return {"vm": vm.title, "changed": not known, "steps": [] if known else _steps(request)}
+                if known:
+                    undo.close()
+                else:
+                    self._make(request, disk or self._making_disk(request, undo), undo)
+            if request.start:
+                self._start(vm.uuid)
+            undo.pop_all()
+        return {"vm": vm.title, "changed": not known, "steps": [] if known else _steps(request)}
+
+    def _admit(self, request: CreateOnHost) -> bool:
+        """Whether this very VM is there already; refuses what must not be made."""
+        vm = request.record
+        admission = Admission(self.vms.host, vm)
+        admission.check_deadline(request.deadline, now=self.vms.clock.now())
+        report = self.vms.hypervisor.report(cpu=False)
+        for domain in report.domains:
+            if domain.uuid == vm.uuid:
+                return True
+            admission.check_domain(domain)
+        admission.check_room(request.room, report)
+        return False
+
+    def _begin_disk(self, request: CreateOnHost, undo: ExitStack) -> Callable[[], str] | None:
+        """Have the disk made while libvirt is asked, which takes its time where others start.
+
+        Where there are files already, they are left alone until libvirt has told whose they are.
+        """
+        files = self.vms.volumes.paths(request.record.tenant, request.record.uuid)
+        return None if any(map(self.vms.volumes.exists, files)) else self._making_disk(request, undo)
+
+    def _making_disk(self, request: CreateOnHost, undo: ExitStack) -> Callable[[], str]:
+        vm = request.record
+        _, backing = self._image_files(request)
+        take_back(undo, self.vms.volumes.remove, vm.tenant, vm.uuid)
+        made = self.vms.volumes.creating(
+            vm.tenant,
+            vm.uuid,
+            size_gib=vm.disk_gib,
+            backing=backing.path if backing else None,
+            format=backing.format if backing else "qcow2",
+        )
+        undo.callback(_ended, made)
+        return made
+
+    def _make(self, request: CreateOnHost, disk: Callable[[], str], undo: ExitStack) -> None:
+        vm = request.record
+        secrets = self._secrets(request)
+        boot, backing = self._image_files(request)
+        documents = seed.files(vm, request.network, ssh_keys=secrets.ssh_keys, user_data=secrets.user_data)
+        seed_path = self.vms.volumes.write_seed(vm.tenant, vm.uuid, documents)
+        for nic in vm.nics:
+            take_back(undo, self.vms.hypervisor.release_address, nic)
+            self.vms.hypervisor.reserve_address(nic)
+        plan = DomainPlan(
+            vm,
+            (DiskFile(disk(), "qcow2", backing=backing), DiskFile(seed_path, "raw", readonly=True)),
+            request.accelerator,
+            self.vms.volumes.console_log(vm.uuid),
+            boot,
+            request.cpu,
+        )
+        for step in (self.vms.power_off, self.vms.undefine, self.vms.power_off):
+            take_back(undo, step, vm.uuid)
+        self.vms.hypervisor.define(domain_xml.build(plan))
+
+    def _secrets(self, request: CreateOnHost) -> Secrets:
+        if request.sealed is None:
+            return Secrets()
+        opened = self.vms.key.unseal(request.sealed, context=seal_context(self.vms.host, request.record.uuid))
+        try:
+            return shape.parse(Secrets, json.loads(opened))
+        except (ValueError, BadInput):
+            # What is wrong would be told with what was found, and that is secret.
+            raise BadInput("sealed: found what is not the secrets of a VM") from None
+
+    def _image_files(self, request: CreateOnHost) -> tuple[KernelBoot | None, DiskFile | None]:
+        image = request.image
+        if isinstance(image, KernelImage):
+            paths = self.vms.volumes.image_path(image.kernel), self.vms.volumes.image_path(image.initrd)
+            return KernelBoot(*paths, image.cmdline), None
+        return None, DiskFile(self.vms.volumes.image_path(image.sha256), image.format, readonly=True)
+
+    def _start(self, uuid: str) -> None:
+        """Start it, unless the same create, sent again, has done so meanwhile."""
+        try:
+            self.vms.hypervisor.start(uuid)
+        except (Conflict, Refused):
+            with suppress(RacksaltError):
+                if self.vms.hypervisor.state(uuid) == "running":
+                    return
+            raise
+
+
+def _ended(making: Callable[[], object]) -> None:
+    """What is still being made cannot be removed yet."""
+    with suppress(RacksaltError):
+        making()
+
+
+def _steps(request: CreateOnHost) -> list[str]:
+    vm = request.record
+    steps = [
+        f"disk of {vm.disk_gib} GiB from image {vm.image}",
+        "cloud-init seed",
+        *(f"address {nic.address} in network {nic.network} for {nic.mac}" for nic in vm.nics),
+        f"domain {vm.domain} with {vm.vcpus} vCPUs and {vm.memory_mib} MiB",
+    ]
+    return [*steps, "start"] if request.start else steps
