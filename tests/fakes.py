@@ -277,6 +277,24 @@ class FakeHypervisor:
 
 
 @dataclass
+class FakeDiskInMaking:
+    """One that is made at once, when it is kept."""
+
+    volumes: FakeVolumes
+    aside: str
+
+    def keep(self) -> str:
+        path = self.aside.replace("/.", "/")
+        self.volumes.files.add(path)
+        self.volumes.fault("create")
+        self.volumes.files.discard(self.aside)
+        return path
+
+    def drop(self) -> None:
+        self.volumes.files.discard(self.aside)
+
+
+@dataclass
 class FakeVolumes:
     """Paths that exist; images that are missing can be named."""
 
@@ -286,15 +304,10 @@ class FakeVolumes:
     seeds: dict[str, Mapping[str, str]] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
 
-    def creating(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> Callable[[], str]:
-        path = f"/volumes/{tenant}/{uuid}.qcow2"
-        self.files.add(path)
-
-        def made() -> str:
-            self.fault("create")
-            return path
-
-        return made
+    def begin(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> FakeDiskInMaking:
+        aside = f"/volumes/{tenant}/.{uuid}.qcow2"
+        self.files.add(aside)
+        return FakeDiskInMaking(self, aside)
 
     def write_seed(self, tenant: str, uuid: str, files: Mapping[str, str]) -> str:
         path = f"/volumes/{tenant}/{uuid}-seed.iso"
@@ -310,7 +323,7 @@ class FakeVolumes:
         return path in self.files
 
     def create_like(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> str:
-        return self.creating(tenant, uuid, size_gib=size_bytes // 2**30, backing=backing, format=format)()
+        return self.begin(tenant, uuid, size_gib=size_bytes // 2**30, backing=backing, format=format).keep()
 
     def read_seed(self, tenant: str, uuid: str) -> bytes:
         self.fault("read_seed")
@@ -323,7 +336,8 @@ class FakeVolumes:
 
     def remove(self, tenant: str, uuid: str, *, disks: bool = True) -> list[str]:
         self.fault("remove")
-        gone = sorted(path for path in self.files if disks and path.startswith(f"/volumes/{tenant}/{uuid}"))
+        own = (f"/volumes/{tenant}/{uuid}", f"/volumes/{tenant}/.{uuid}")
+        gone = sorted(path for path in self.files if disks and path.startswith(own))
         self.files -= set(gone)
         return gone
 

@@ -24,7 +24,8 @@ OnDropped = Callable[[str, str, str], None]
 #: How long a host may take before it is asked whether the job still runs; twice as long each time, up to so long.
 _ASK_AGAIN_AFTER_S = 4.0
 _ASK_AGAIN_AT_MOST_S = 16.0
-#: A call that is given minutes is likely to need more than that, and a question costs a busy host as much as a job.
+#: A call that is given minutes is likely to need more than that, and a question costs a busy host as much as a job:
+#: until then, only what the bus has lost is looked up.
 _LONG_S, _ASK_LONG_AFTER_S = 60.0, 12.0
 #: How long a host may take to say that it does: under load as long as for the job itself.
 _STILL_THERE_S = 6.0
@@ -53,17 +54,18 @@ class FleetCall:
         """What each host has signed as its answer; ``Silent`` for the others."""
         began = self.clock.now()
         reached = self.bus.publish(hosts, self.call.function, arguments, job=self.call.job)
-        waiting, running = set(reached) & set(hosts), set[str]()
-        pause_s = _ASK_AGAIN_AFTER_S if timeout_s < _LONG_S else _ASK_LONG_AFTER_S
+        waiting, running, pause_s = set(reached) & set(hosts), set[str](), _ASK_AGAIN_AFTER_S
+        asks_from_s = _ASK_LONG_AFTER_S if timeout_s >= _LONG_S else 0.0
         while waiting and (left_s := timeout_s - (self.clock.now() - began)) > 0:
             self._collect(hosts, waiting, for_s=min(pause_s, left_s), began=began)
-            if waiting:
+            self._look_up(waiting)
+            if waiting and self.clock.now() - began >= asks_from_s:
                 patience_s = _STILL_BUSY_S if running else _STILL_THERE_S
                 left_s = max(_NO_IS_FINAL_S, timeout_s - (self.clock.now() - began))
                 running = self._still_running(hosts, waiting, for_s=min(patience_s, left_s))
                 self._look_up(waiting)
                 waiting &= running
-            pause_s = min(2 * pause_s, _ASK_AGAIN_AT_MOST_S)
+                pause_s = min(2 * pause_s, _ASK_AGAIN_AT_MOST_S)
         waited_s = round(self.clock.now() - began, 1)
         silent = {host: Silent(waited_s, self._dropped.get(host, ""), host in running) for host in hosts}
         return silent | self._answers
@@ -104,6 +106,8 @@ class FleetCall:
 
     def _look_up(self, waiting: set[str]) -> None:
         """Answers that the bus has lost."""
+        if not waiting:
+            return
         for host, returned in self.bus.kept_returns(self.call.job).items():
             if host in waiting:
                 self._take(host, returned, known=True)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from racksalt import domain_xml, seed, shape
 from racksalt.domain_xml import DiskFile, DomainPlan, KernelBoot
-from racksalt.errors import BadInput, Conflict, RacksaltError, Refused
+from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Refused
 from racksalt.host_admission import Admission
 from racksalt.host_requests import CreateOnHost, Secrets, seal_context
 from racksalt.host_vms import HostVms
 from racksalt.model import KernelImage
+from racksalt.ports import DiskInMaking
 from racksalt.taking_back import take_back
 
 
@@ -31,60 +32,61 @@ class HostCreates:
         The room is checked here, under the host's own lock, whatever the writer believed.
         """
         vm = request.record
+        admission = Admission(self.vms.host, vm)
         with ExitStack() as undo:
             with self.vms.lock():
-                disk = None if test else self._begin_disk(request, undo)
-                known = self._admit(request)
-                if test:
-                    return {"vm": vm.title, "changed": not known, "steps": [] if known else _steps(request)}
-                if known:
-                    undo.close()
-                else:
-                    self._make(request, disk or self._making_disk(request, undo), undo)
-            if request.start:
+                admission.check_deadline(request.deadline, now=self.vms.clock.now())
+                with nullcontext() if test else self._begun_disk(request) as disk:
+                    known = self._admit(request, admission)
+                    if not known and not test:
+                        self._make(request, disk, undo)
+            if request.start and not test:
                 self._start(vm.uuid)
             undo.pop_all()
         return {"vm": vm.title, "changed": not known, "steps": [] if known else _steps(request)}
 
-    def _admit(self, request: CreateOnHost) -> bool:
+    def _admit(self, request: CreateOnHost, admission: Admission) -> bool:
         """Whether this very VM is there already; refuses what must not be made."""
-        vm = request.record
-        admission = Admission(self.vms.host, vm)
-        admission.check_deadline(request.deadline, now=self.vms.clock.now())
         report = self.vms.hypervisor.report(cpu=False)
         for domain in report.domains:
-            if domain.uuid == vm.uuid:
+            if domain.uuid == request.record.uuid:
                 return True
             admission.check_domain(domain)
         admission.check_room(request.room, report)
         return False
 
-    def _begin_disk(self, request: CreateOnHost, undo: ExitStack) -> Callable[[], str] | None:
-        """Have the disk made while libvirt is asked, which takes its time where others start.
+    @contextmanager
+    def _begun_disk(self, request: CreateOnHost) -> Iterator[DiskInMaking | None]:
+        """The disk is made while libvirt is asked, which takes its time where others start; ``None`` without its image.
 
-        Where there are files already, they are left alone until libvirt has told whose they are.
+        Nothing is left of one that is not kept.
         """
-        files = self.vms.volumes.paths(request.record.tenant, request.record.uuid)
-        return None if any(map(self.vms.volumes.exists, files)) else self._making_disk(request, undo)
+        try:
+            disk = self._begin_disk(request)
+        except NotFound:
+            yield None
+            return
+        try:
+            yield disk
+        finally:
+            disk.drop()
 
-    def _making_disk(self, request: CreateOnHost, undo: ExitStack) -> Callable[[], str]:
-        vm = request.record
-        _, backing = self._image_files(request)
-        take_back(undo, self.vms.volumes.remove, vm.tenant, vm.uuid)
-        made = self.vms.volumes.creating(
+    def _begin_disk(self, request: CreateOnHost) -> DiskInMaking:
+        vm, (_, backing) = request.record, self._image_files(request)
+        return self.vms.volumes.begin(
             vm.tenant,
             vm.uuid,
             size_gib=vm.disk_gib,
             backing=backing.path if backing else None,
             format=backing.format if backing else "qcow2",
         )
-        undo.callback(_ended, made)
-        return made
 
-    def _make(self, request: CreateOnHost, disk: Callable[[], str], undo: ExitStack) -> None:
+    def _make(self, request: CreateOnHost, begun: DiskInMaking | None, undo: ExitStack) -> None:
         vm = request.record
         secrets = self._secrets(request)
         boot, backing = self._image_files(request)
+        take_back(undo, self.vms.volumes.remove, vm.tenant, vm.uuid)
+        disk = (begun or self._begin_disk(request)).keep()
         documents = seed.files(vm, request.network, ssh_keys=secrets.ssh_keys, user_data=secrets.user_data)
         seed_path = self.vms.volumes.write_seed(vm.tenant, vm.uuid, documents)
         for nic in vm.nics:
@@ -92,7 +94,7 @@ class HostCreates:
             self.vms.hypervisor.reserve_address(nic)
         plan = DomainPlan(
             vm,
-            (DiskFile(disk(), "qcow2", backing=backing), DiskFile(seed_path, "raw", readonly=True)),
+            (DiskFile(disk, "qcow2", backing=backing), DiskFile(seed_path, "raw", readonly=True)),
             request.accelerator,
             self.vms.volumes.console_log(vm.uuid),
             boot,
@@ -128,12 +130,6 @@ class HostCreates:
                 if self.vms.hypervisor.state(uuid) == "running":
                     return
             raise
-
-
-def _ended(making: Callable[[], object]) -> None:
-    """What is still being made cannot be removed yet."""
-    with suppress(RacksaltError):
-        making()
 
 
 def _steps(request: CreateOnHost) -> list[str]:

@@ -172,11 +172,21 @@ class MoveLock(Protocol):
     def __call__(self, uuid: str, *, wait_s: float) -> AbstractContextManager[None]: ...
 
 
+class DiskInMaking(Protocol):
+    """A disk that is no VM's yet."""
+
+    def keep(self) -> str:
+        """Wait for it, and put it in its place; returns its path. Raises ``Refused`` (``disk_failed``)."""
+
+    def drop(self) -> None:
+        """Stop making it, and leave nothing of it. One that is kept stays."""
+
+
 class Volumes(Protocol):
     """The disks of this host's VMs, in ``volumes/TENANT/UUID…``."""
 
-    def creating(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> Callable[[], str]:
-        """Begin to make a thin qcow2 over an image, or an empty one; what comes back waits for its path."""
+    def begin(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> DiskInMaking:
+        """Begin to make a thin qcow2 over an image, or an empty one, out of the way of all files that there are."""
 
     def write_seed(self, tenant: str, uuid: str, files: Mapping[str, str]) -> str:
         """A NoCloud seed with these files; returns its path."""
@@ -187,7 +197,7 @@ class Volumes(Protocol):
     def exists(self, path: str) -> bool: ...
 
     def create_like(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> str:
-        """As :meth:`creating`, with an exact size, and done."""
+        """As :meth:`begin`, with an exact size, and kept; returns its path."""
 
     def read_seed(self, tenant: str, uuid: str) -> bytes:
         """The seed as it is; raises ``NotFound`` where there is none."""

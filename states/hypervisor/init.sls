@@ -18,6 +18,8 @@ hypervisor packages:
         - python3-pycdlib
         - qemu-system-x86
         - qemu-utils
+    - require_in:
+        - saltutil: hypervisor code
 
 hypervisor image store:
   file.directory:

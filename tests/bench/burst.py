@@ -26,6 +26,7 @@ import salt.config
 from racksalt import access
 from racksalt.adapters import this_rack
 from racksalt.errors import RacksaltError
+from racksalt.rack import RECENT_S
 from racksalt.rack_requests import CreateVm
 from racksalt.vm_create import VmCreate
 
@@ -48,6 +49,7 @@ def make(number):
 
 with get_context("fork").Pool(int(sys.argv[2])) as pool:
     pool.map(warm, range(2 * int(sys.argv[2])), chunksize=1)
+    time.sleep(RECENT_S)
     began = time.perf_counter()
     refused = [detail for detail in pool.map(make, range(int(sys.argv[1])), chunksize=1) if detail]
     print(json.dumps({"seconds": time.perf_counter() - began, "refused": refused}))

@@ -56,6 +56,7 @@ import json, sys, time
 import salt.config
 from racksalt import access
 from racksalt.adapters import this_rack
+from racksalt.rack import RECENT_S
 from racksalt.rack_drains import RackDrains
 from racksalt.rack_plans import RackPlans
 from racksalt.rack_requests import DrainHost
@@ -64,6 +65,7 @@ with this_rack.connected(salt.config.master_config("/etc/salt/master")) as rack:
     settings = rack.settings()
     caller = access.identify("root", settings)
     rack.inventory(settings)
+    time.sleep(RECENT_S)
     began = time.perf_counter()
     told = RackDrains(rack, RackPlans(rack)).drain(caller, DrainHost(sys.argv[1]), settings)
     print(json.dumps([time.perf_counter() - began, told["empty"]]))
@@ -154,6 +156,7 @@ def _await_boot() -> None:
         if now - before < _IDLE_S / 2:
             return
         before = now
+    raise RuntimeError(f"the guests have not booted within {_BOOT_S} s")
 
 
 def _busy_s() -> float:

@@ -24,12 +24,14 @@ import salt.config
 from racksalt import access
 from racksalt.adapters import this_rack
 from racksalt.rack_migrations import RackMigrations
+from racksalt.rack import RECENT_S
 from racksalt.rack_requests import MigrateVm
 
 with this_rack.connected(salt.config.master_config("/etc/salt/master")) as rack:
     settings = rack.settings()
     caller = access.identify("root", settings)
     rack.inventory(settings)
+    time.sleep(RECENT_S)
     began = time.perf_counter()
     receipt = RackMigrations(rack).migrate(caller, MigrateVm(sys.argv[1], target=sys.argv[2]), settings)
     seconds = time.perf_counter() - began

@@ -430,21 +430,31 @@ def test_a_create_that_fails_at_a_step_leaves_nothing_and_can_be_repeated(step: 
     assert host.create()["changed"]
 
 
-def test_a_repeated_create_makes_no_disk_for_a_vm_that_has_lost_its_own() -> None:
+def test_a_repeated_create_touches_nothing_of_the_vm_that_is_there() -> None:
+    """Not even where its disk is gone, and something of the operator's lies beside."""
     host = Host()
     host.create()
     disk, seed = host.volumes.paths("acme", UUID.format(1))
-    host.volumes.files.remove(disk)
+    host.volumes.files -= {disk, seed}
+    host.volumes.files.add(f"{disk}.saved")
     assert not host.create()["changed"]
-    assert host.volumes.files == {seed}
+    assert host.volumes.files == {f"{disk}.saved"}
 
 
-def test_a_create_that_is_refused_leaves_no_disk_that_was_begun_meanwhile() -> None:
+@pytest.mark.parametrize("refused", ["deadline", "room", "name"])
+def test_a_create_that_is_refused_leaves_what_was_there_and_nothing_else(refused: str) -> None:
     host = Host()
     host.create(1)
+    aside = f"/volumes/acme/{UUID.format(2)}.qcow2.saved"
+    host.volumes.files.add(aside)
     files = set(host.volumes.files)
-    with pytest.raises(Refused):
-        host.create(2, deadline=0.0)
+    changed: dict[str, Any] = {
+        "deadline": {"deadline": 0.0},
+        "room": {"memory_mib": 10**7},
+        "name": {"name": "web1"},
+    }[refused]
+    with pytest.raises(RacksaltError):
+        host.create(2, **changed)
     assert host.volumes.files == files
 
 

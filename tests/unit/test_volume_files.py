@@ -1,16 +1,18 @@
-"""Disks and seeds, made by the real qemu-img and xorriso."""
+"""Disks made by the real qemu-img, and seeds read by xorriso."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from racksalt import adapters
 from racksalt.adapters.volume_files import VolumeFiles
-from racksalt.errors import NotFound, Refused
+from racksalt.errors import NotFound, Refused, Unavailable
 
 UUID = "0b5f2f40-4a4e-4b0e-9d2c-0b8f9f1d2c3e"
 OTHER = "1b5f2f40-4a4e-4b0e-9d2c-0b8f9f1d2c3e"
@@ -30,7 +32,7 @@ def info(path: str) -> dict[str, Any]:
 
 
 def create(volumes: VolumeFiles, uuid: str = UUID, **changed: Any) -> str:
-    return volumes.creating("acme", uuid, **{"size_gib": 2, "backing": None, "format": "qcow2", **changed})()
+    return volumes.begin("acme", uuid, **{"size_gib": 2, "backing": None, "format": "qcow2", **changed}).keep()
 
 
 def test_an_empty_disk_is_thin_of_its_size_and_nobody_elses(volumes: VolumeFiles) -> None:
@@ -82,6 +84,45 @@ def test_a_seed_holds_its_files_as_they_are(volumes: VolumeFiles, tmp_path: Path
     assert {file.name: file.read_bytes().decode() for file in out.iterdir()} == files
     assert Path(path).stat().st_mode & 0o777 == 0o600
     assert [file.name for file in Path(path).parent.iterdir()] == [f"{UUID}-seed.iso"]
+
+
+def test_a_seed_over_what_was_left_there_is_nobody_elses_to_read(volumes: VolumeFiles, tmp_path: Path) -> None:
+    path = Path(volumes.write_seed("acme", UUID, {"meta-data": "old"}))
+    path.chmod(0o644)
+    assert volumes.write_seed("acme", UUID, {"meta-data": "new"}) == str(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.unlink()
+    (tmp_path / "other").write_text("not ours")
+    path.symlink_to(tmp_path / "other")
+    volumes.write_seed("acme", UUID, {"meta-data": "new"})
+    assert (tmp_path / "other").read_text() == "not ours" and not path.is_symlink()
+
+
+def test_a_host_without_the_maker_of_seeds_says_so(volumes: VolumeFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "racksalt.adapters.seed_iso", None)
+    monkeypatch.delattr(adapters, "seed_iso", raising=False)
+    with pytest.raises(Unavailable) as told:
+        volumes.write_seed("acme", UUID, {"meta-data": ""})
+    assert told.value.code == "pycdlib_missing" and "highstate" in told.value.detail
+
+
+def test_a_disk_that_is_dropped_leaves_nothing_and_one_that_is_kept_stays(volumes: VolumeFiles) -> None:
+    asked: dict[str, Any] = {"size_gib": 1, "backing": None, "format": "qcow2"}
+    disk = volumes.begin("acme", UUID, **asked)
+    disk.drop()
+    disk.drop()
+    assert list((volumes.root / "volumes/acme").iterdir()) == [] and volumes.all() == ()
+    kept = volumes.begin("acme", UUID, **asked)
+    path = kept.keep()
+    kept.drop()
+    assert [str(file) for file in (volumes.root / "volumes/acme").iterdir()] == [path]
+
+
+def test_what_a_killed_create_was_making_goes_with_its_vm(volumes: VolumeFiles) -> None:
+    (volumes.root / "volumes/acme").mkdir(parents=True)
+    left = volumes.root / f"volumes/acme/.{UUID}.qcow2"
+    left.write_text("")
+    assert volumes.remove("acme", UUID) == [str(left)] and not left.exists()
 
 
 def test_what_belongs_to_one_vm_is_removed_and_nothing_else(volumes: VolumeFiles) -> None:

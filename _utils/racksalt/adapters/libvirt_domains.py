@@ -1,4 +1,4 @@
-"""Domains as libvirt tells of them: one bulk call for each thing, and one a domain for its XML."""
+"""Domains as libvirt tells of them; of all of them by one bulk call for each thing, and one a domain for its XML."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import libvirt
 
 from racksalt import record
 from racksalt.adapters.libvirt_moves import is_incoming
-from racksalt.model import Domain, State
+from racksalt.model import Domain, Record, State
 
 _STATES: dict[int, State] = {
     libvirt.VIR_DOMAIN_RUNNING: "running",
@@ -38,8 +38,8 @@ def read_all(connection: libvirt.virConnect) -> tuple[Domain, ...]:
 def read(connection: libvirt.virConnect, uuids: Collection[str]) -> tuple[Domain, ...]:
     """Those of these that there are."""
     found = [_unless_gone(connection.lookupByUUIDString, uuid) for uuid in uuids]
-    handles = [handle for handle in found if handle]
-    return _domains([_seen(handle) for handle in handles], _kinds_of(handles))
+    seen = [one for one in (_seen(handle) for handle in found if handle) if one]
+    return _domains(seen, _kinds_of(seen))
 
 
 def state(handle: libvirt.virDomain) -> State:
@@ -54,7 +54,12 @@ class _Seen:
 
     handle: libvirt.virDomain
     root: ElementTree.Element
+    record: Record | None
     code: int
+
+    @property
+    def uuid(self) -> str:
+        return str(self.handle.UUIDString())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +74,11 @@ def _uuids(connection: libvirt.virConnect, kind: int) -> frozenset[str]:
     return frozenset(handle.UUIDString() for handle in connection.listAllDomains(kind))
 
 
-def _kinds_of(handles: Collection[libvirt.virDomain]) -> _Kinds:
-    persistent = {one.UUIDString() for one in handles if _unless_gone(one.isPersistent)}
-    saved = {one.UUIDString() for one in handles if _unless_gone(one.hasManagedSaveImage, 0)}
+def _kinds_of(seen: Iterable[_Seen]) -> _Kinds:
+    """The same of a few, asked one by one where it matters."""
+    persistent = {one.uuid for one in seen if one.record and _unless_gone(one.handle.isPersistent)}
+    off = [one for one in seen if one.code == libvirt.VIR_DOMAIN_SHUTOFF]
+    saved = {one.uuid for one in off if _unless_gone(one.handle.hasManagedSaveImage, 0)}
     return _Kinds(frozenset(persistent), frozenset(saved))
 
 
@@ -83,7 +90,10 @@ def _seen(handle: libvirt.virDomain, code: int | None = None) -> _Seen | None:
     """
     now = code if code is not None else (_unless_gone(handle.state) or [None])[0]
     xml = _unless_gone(handle.XMLDesc, libvirt.VIR_DOMAIN_XML_INACTIVE)
-    return None if xml is None or now is None else _Seen(handle, ElementTree.fromstring(xml), now)
+    if xml is None or now is None:
+        return None
+    root = ElementTree.fromstring(xml)
+    return _Seen(handle, root, record.from_domain(root), now)
 
 
 def _domains(seen: Iterable[_Seen | None], kinds: _Kinds) -> tuple[Domain, ...]:
@@ -93,8 +103,7 @@ def _domains(seen: Iterable[_Seen | None], kinds: _Kinds) -> tuple[Domain, ...]:
 
 def _domain(seen: _Seen, kinds: _Kinds) -> Domain | None:
     """``None`` for one that came from another host, and has gone away since."""
-    handle, root, uuid = seen.handle, seen.root, seen.handle.UUIDString()
-    known = record.from_domain(root)
+    handle, root, known, uuid = seen.handle, seen.root, seen.record, seen.uuid
     incoming = False if known is None or uuid in kinds.persistent else _unless_gone(is_incoming, handle)
     if incoming is None:
         return None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from racksalt import shape
 from racksalt.adapters.whole_files import replace, sync_folder
 from racksalt.errors import BadInput, NotFound, Refused, Unavailable
 from racksalt.holdings import Volume
+
+log = logging.getLogger(__name__)
 
 ROOT = Path("/var/lib/racksalt")
 _TIMEOUT_S = 120
@@ -40,27 +43,20 @@ class VolumeFiles:
             )
         return str(path)
 
-    def creating(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> Callable[[], str]:
+    def begin(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> QcowInMaking:
         """Begin to make a thin qcow2 of ``size_gib``, over ``backing`` in its stated ``format`` or empty.
 
         The backing file's format is said here and never probed: a guest could write another header.
         """
-        return self._begin(self._folder(tenant) / f"{uuid}.qcow2", size_gib * 2**30, backing, format)
+        return QcowInMaking(self._folder(tenant) / f"{uuid}.qcow2", size_gib * 2**30, backing, format)
 
     def create_like(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> str:
-        """As :meth:`creating`, with an exact size, and done."""
-        return self._begin(self._folder(tenant) / f"{uuid}.qcow2", size_bytes, backing, format)()
-
-    def _begin(self, path: Path, size_bytes: int, backing: str | None, format: str) -> Callable[[], str]:
-        over = ["-b", backing, "-F", format] if backing else []
-        done = _begun(["qemu-img", "create", "-q", "-f", "qcow2", *over, str(path), str(size_bytes)])
-
-        def made() -> str:
-            done()
-            path.chmod(0o600)
-            return str(path)
-
-        return made
+        """As :meth:`begin`, with an exact size, and kept."""
+        disk = QcowInMaking(self._folder(tenant) / f"{uuid}.qcow2", size_bytes, backing, format)
+        try:
+            return disk.keep()
+        finally:
+            disk.drop()
 
     def paths(self, tenant: str, uuid: str) -> tuple[str, str]:
         """Where this VM's disk and its seed are, or would be."""
@@ -87,10 +83,11 @@ class VolumeFiles:
 
     def write_seed(self, tenant: str, uuid: str, files: Mapping[str, str]) -> str:
         """An ISO 9660 with the label that NoCloud looks for."""
-        path = self._folder(tenant) / f"{uuid}-seed.iso"
+        path, image = self._folder(tenant) / f"{uuid}-seed.iso", _seed_image(files)
         try:
-            path.touch(mode=0o600)
-            path.write_bytes(_seed_image(files))
+            path.unlink(missing_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(image)
         except OSError as error:
             raise Refused("disk_failed", f"the seed {path} cannot be written: {error.strerror}") from error
         return str(path)
@@ -99,7 +96,8 @@ class VolumeFiles:
         """Delete this VM's files and its console's log, or only that; the folder stays, another create may need it."""
         folder = self.root / "volumes" / tenant
         removed = []
-        for path in sorted([*(folder.glob(f"{uuid}*") if disks else ()), *self.logs.glob(f"{uuid}.console.log*")]):
+        files = [*folder.glob(f"{uuid}*"), *folder.glob(f".{uuid}*")] if disks else []
+        for path in sorted([*files, *self.logs.glob(f"{uuid}.console.log*")]):
             path.unlink(missing_ok=True)
             removed.append(str(path))
         return removed
@@ -153,6 +151,41 @@ class VolumeFiles:
         return folder
 
 
+class QcowInMaking:
+    """The ``DiskInMaking`` port: ``qemu-img`` at work, under a name that is no VM's."""
+
+    def __init__(self, path: Path, size_bytes: int, backing: str | None, format: str) -> None:
+        self._path, self._aside = path, path.with_name(f".{path.name}")
+        over = ["-b", backing, "-F", format] if backing else []
+        command = ["qemu-img", "create", "-q", "-f", "qcow2", *over, str(self._aside), str(size_bytes)]
+        self._program = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self._ended = False
+
+    def keep(self) -> str:
+        """Wait for it, and put it in its place."""
+        try:
+            _, told = self._program.communicate(timeout=_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            raise Refused("disk_failed", f"qemu-img: it took longer than {_TIMEOUT_S} s") from error
+        self._ended = True
+        if self._program.returncode != 0:
+            raise Refused("disk_failed", f"qemu-img: {told.strip()[-500:]}")
+        self._aside.chmod(0o600)
+        self._aside.replace(self._path)
+        return str(self._path)
+
+    def drop(self) -> None:
+        """Stop making it, and leave nothing of it; one that is in its place stays there."""
+        if not self._ended:
+            self._program.kill()
+            self._program.communicate()
+            self._ended = True
+        try:
+            self._aside.unlink(missing_ok=True)
+        except OSError as error:
+            log.error("the disk %s, which no VM has, stays: %s", self._aside, error.strerror)
+
+
 def _seed_image(files: Mapping[str, str]) -> bytes:
     try:
         from racksalt.adapters import seed_iso
@@ -165,22 +198,3 @@ def _free(path: Path) -> Path:
     """This path, or the first one after it that nothing has."""
     more = (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
     return next(one for one in itertools.chain([path], more) if not os.path.lexists(one))
-
-
-def _begun(command: Sequence[str]) -> Callable[[], None]:
-    """Start a program; what comes back waits for its end, and may be called again."""
-    program = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    told: list[str] = []
-
-    def done() -> None:
-        if not told:
-            try:
-                told.append(program.communicate(timeout=_TIMEOUT_S)[1])
-            except subprocess.TimeoutExpired:
-                program.kill()
-                told.append(f"it took longer than {_TIMEOUT_S} s")
-                program.wait()
-        if program.returncode != 0:
-            raise Refused("disk_failed", f"{command[0]}: {told[0].strip()[-500:]}")
-
-    return done
