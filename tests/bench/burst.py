@@ -36,7 +36,7 @@ OPTS = salt.config.master_config("/etc/salt/master")
 def warm(_):
     with this_rack.connected(OPTS) as rack:
         rack.inventory(rack.settings())
-        time.sleep(0.5)
+        time.sleep(0.5)  # So that none of the processes takes the turn of another, and stays cold.
 
 def make(number):
     with this_rack.connected(OPTS) as rack:
@@ -49,7 +49,7 @@ def make(number):
 
 with get_context("fork").Pool(int(sys.argv[2])) as pool:
     pool.map(warm, range(2 * int(sys.argv[2])), chunksize=1)
-    time.sleep(RECENT_S)
+    time.sleep(RECENT_S)  # So that no create begins on the look of the warm-up, which nobody has timed.
     began = time.perf_counter()
     refused = [detail for detail in pool.map(make, range(int(sys.argv[1])), chunksize=1) if detail]
     print(json.dumps({"seconds": time.perf_counter() - began, "refused": refused}))

@@ -65,7 +65,7 @@ with this_rack.connected(salt.config.master_config("/etc/salt/master")) as rack:
     settings = rack.settings()
     caller = access.identify("root", settings)
     rack.inventory(settings)
-    time.sleep(RECENT_S)
+    time.sleep(RECENT_S)  # So that the drain does not begin on this look, which nobody has timed.
     began = time.perf_counter()
     told = RackDrains(rack, RackPlans(rack)).drain(caller, DrainHost(sys.argv[1]), settings)
     print(json.dumps([time.perf_counter() - began, told["empty"]]))
@@ -151,7 +151,7 @@ def _await_boot() -> None:
     """Booted guests leave the machine's processors alone."""
     until, before = time.monotonic() + _BOOT_S, _busy_s()
     while time.monotonic() < until:
-        time.sleep(_IDLE_S)
+        time.sleep(_IDLE_S)  # What is measured is the work of this very time.
         now = _busy_s()
         if now - before < _IDLE_S / 2:
             return

@@ -31,7 +31,7 @@ with this_rack.connected(salt.config.master_config("/etc/salt/master")) as rack:
     settings = rack.settings()
     caller = access.identify("root", settings)
     rack.inventory(settings)
-    time.sleep(RECENT_S)
+    time.sleep(RECENT_S)  # So that the move does not begin on this look, which nobody has timed.
     began = time.perf_counter()
     receipt = RackMigrations(rack).migrate(caller, MigrateVm(sys.argv[1], target=sys.argv[2]), settings)
     seconds = time.perf_counter() - began

@@ -205,7 +205,7 @@ def test_the_seconds_of_a_start_are_not_under_the_lock() -> None:
             inside[0] = False
 
     host.hypervisor.fault = watch
-    vms = HostVms("h1", host.hypervisor, host.volumes, Lock, host.clock, FakeKey("h1"))  # type: ignore[arg-type]
+    vms = HostVms("h1", host.hypervisor, host.volumes, Lock, host.clock, FakeKey("h1"))  # type: ignore[arg-type]  # the class itself is the lock
     HostCreates(vms).create(request(host.clock))
     assert ("define", True) in held and ("start", False) in held
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 import libvirt
@@ -12,6 +12,8 @@ import libvirt
 from racksalt import record
 from racksalt.adapters.libvirt_moves import is_incoming
 from racksalt.model import Domain, Record, State
+
+T = TypeVar("T")
 
 _STATES: dict[int, State] = {
     libvirt.VIR_DOMAIN_RUNNING: "running",
@@ -27,7 +29,7 @@ _STATES: dict[int, State] = {
 def read_all(connection: libvirt.virConnect) -> tuple[Domain, ...]:
     """Every domain. Raises ``libvirt.libvirtError``, as all here do."""
     states = connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
-    seen = [_seen(handle, stats.get("state.state", -1)) for handle, stats in states]
+    seen = _present(_seen(handle, stats.get("state.state", -1)) for handle, stats in states)
     kinds = _Kinds(
         _uuids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT),
         _uuids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE),
@@ -38,7 +40,7 @@ def read_all(connection: libvirt.virConnect) -> tuple[Domain, ...]:
 def read(connection: libvirt.virConnect, uuids: Collection[str]) -> tuple[Domain, ...]:
     """Those of these that there are."""
     found = [_unless_gone(connection.lookupByUUIDString, uuid) for uuid in uuids]
-    seen = [one for one in (_seen(handle) for handle in found if handle) if one]
+    seen = _present(_seen(handle) for handle in _present(found))
     return _domains(seen, _kinds_of(seen))
 
 
@@ -96,9 +98,13 @@ def _seen(handle: libvirt.virDomain, code: int | None = None) -> _Seen | None:
     return _Seen(handle, root, record.from_domain(root), now)
 
 
-def _domains(seen: Iterable[_Seen | None], kinds: _Kinds) -> tuple[Domain, ...]:
-    domains = (_domain(one, kinds) for one in seen if one)
-    return tuple(domain for domain in domains if domain)
+def _domains(seen: Iterable[_Seen], kinds: _Kinds) -> tuple[Domain, ...]:
+    return tuple(_present(_domain(one, kinds) for one in seen))
+
+
+def _present(found: Iterable[T | None]) -> list[T]:
+    """Without those that have gone away."""
+    return [one for one in found if one is not None]
 
 
 def _domain(seen: _Seen, kinds: _Kinds) -> Domain | None:

@@ -69,7 +69,8 @@ class LibvirtHost:
         self._on(uuid, lambda domain: domain.create())
 
     def state(self, uuid: str) -> State:
-        return self._on(uuid, libvirt_domains.state)  # type: ignore[no-any-return]
+        found: State = self._on(uuid, libvirt_domains.state)
+        return found
 
     def press_power(self, uuid: str) -> None:
         self._on(uuid, lambda domain: domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
