@@ -25,8 +25,8 @@ OnDropped = Callable[[str, str, str], None]
 _ASK_AGAIN_AFTER_S = 4.0
 _ASK_AGAIN_AT_MOST_S = 16.0
 #: A call that is given minutes is likely to need more than that, and a question costs a busy host as much as a job:
-#: until then, only what the bus has lost is looked up.
-_LONG_S, _ASK_LONG_AFTER_S = 60.0, 12.0
+#: until then, only what the bus has lost is looked up; half as often, as that costs the master a third of a call.
+_LONG_S, _LOOK_AGAIN_AFTER_S, _ASK_LONG_AFTER_S = 60.0, 6.0, 12.0
 #: How long a host may take to say that it does: under load as long as for the job itself.
 _STILL_THERE_S = 6.0
 #: And one that has said so before: it is there, and busy.
@@ -54,8 +54,9 @@ class FleetCall:
         """What each host has signed as its answer; ``Silent`` for the others."""
         began = self.clock.now()
         reached = self.bus.publish(hosts, self.call.function, arguments, job=self.call.job)
-        waiting, running, pause_s = set(reached) & set(hosts), set[str](), _ASK_AGAIN_AFTER_S
-        asks_from_s = _ASK_LONG_AFTER_S if timeout_s >= _LONG_S else 0.0
+        waiting, running = set(reached) & set(hosts), set[str]()
+        long = timeout_s >= _LONG_S
+        pause_s, asks_from_s = (_LOOK_AGAIN_AFTER_S, _ASK_LONG_AFTER_S) if long else (_ASK_AGAIN_AFTER_S, 0.0)
         while waiting and (left_s := timeout_s - (self.clock.now() - began)) > 0:
             self._collect(hosts, waiting, for_s=min(pause_s, left_s), began=began)
             self._look_up(waiting)

@@ -32,10 +32,12 @@ from racksalt.vm_create import VmCreate
 
 OPTS = salt.config.master_config("/etc/salt/master")
 
-# A runner's process has all of this loaded, what talks to the bus too: it is made by one that has.
+# A runner's process has all of this loaded, what talks to the bus too: it is made by one that has. Each asks by
+# itself: a look at all hosts is shared by who wants one at the same time.
 def warm(_):
     with this_rack.connected(OPTS) as rack:
         rack.inventory(rack.settings())
+        rack.fleet.ask(["h1"], "rack_host.report", {}, timeout_s=30)
         time.sleep(0.5)  # So that none of the processes takes the turn of another, and stays cold.
 
 def make(number):

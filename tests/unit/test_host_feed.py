@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from racksalt import host_events
+from racksalt.errors import Unavailable
 from racksalt.host_events import Changes
-from racksalt.host_feed import BEAT_S, SETTLE_S, HostFeed
+from racksalt.host_feed import BEAT_S, BREATH_S, SETTLE_S, HostFeed
+from racksalt.model import Domain
 from tests.fakes import FakeHost, FakeRack, fake_rack
 from tests.unit.test_host_vms import vm
 from tests.unit.test_rack import make
@@ -16,7 +20,8 @@ def feed_of(rack: FakeRack) -> tuple[HostFeed, FakeHost]:
 
 
 def turn(feed: HostFeed, host: FakeHost, *uuids: str) -> list[Changes]:
-    return feed.turn(host.hypervisor, uuids)
+    told = feed.turn(host.hypervisor, uuids)
+    return [told] if told else []
 
 
 def test_at_first_all_is_told_and_then_only_that_nothing_has_changed() -> None:
@@ -70,7 +75,7 @@ def test_what_libvirt_did_not_tell_is_in_the_next_whole_read() -> None:
     assert told.whole and [domain.state for domain in told.changed] == ["stopped"]
 
 
-def test_a_domain_that_changes_all_the_time_is_told_but_all_are_read_once_a_second() -> None:
+def test_a_domain_that_changes_all_the_time_is_told_a_few_times_a_second_and_all_are_read_every_other_one() -> None:
     rack = fake_rack()
     uuid = make(rack).uuid
     feed, host = feed_of(rack)
@@ -81,4 +86,41 @@ def test_a_domain_that_changes_all_the_time_is_told_but_all_are_read_once_a_seco
         wholes += sum(one.whole for one in told)
         some += sum(not one.whole for one in told)
         rack.clock.sleep(0.1)
-    assert 8 <= wholes <= 12 and some >= 98
+    assert 4 <= wholes <= 6 and 25 <= some <= 40
+
+
+def test_what_changes_right_after_something_was_told_is_told_together_and_soon() -> None:
+    rack = fake_rack()
+    uuids = [make(rack, number).uuid for number in (1, 2, 3)]
+    feed, host = feed_of(rack)
+    turn(feed, host)
+    rack.clock.sleep(1)
+    for uuid in uuids:
+        host.hypervisor.destroy(uuid)
+    (first,) = turn(feed, host, uuids[0])
+    rack.clock.sleep(0.01)
+    assert turn(feed, host, uuids[1]) == [] and turn(feed, host, uuids[2]) == []
+    assert 0 < feed.pause_s() <= BREATH_S
+    rack.clock.sleep(feed.pause_s())
+    (second,) = turn(feed, host)
+    assert [domain.uuid for domain in first.changed] == uuids[:1]
+    assert not second.whole and {domain.uuid for domain in second.changed} == set(uuids[1:])
+
+
+def test_what_could_not_be_read_is_told_later() -> None:
+    rack = fake_rack()
+    uuid = make(rack).uuid
+    feed, host = feed_of(rack)
+    turn(feed, host)
+    rack.clock.sleep(1)
+    host.hypervisor.destroy(uuid)
+    read, host.hypervisor.domains = host.hypervisor.domains, failing  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        turn(feed, host, uuid)
+    host.hypervisor.domains = read  # type: ignore[method-assign]
+    (told,) = turn(feed, host)
+    assert [domain.state for domain in told.changed] == ["stopped"]
+
+
+def failing(uuids: object = None) -> list[Domain]:
+    raise Unavailable("libvirt_down", "gone")

@@ -37,7 +37,8 @@ class Wire:
         """What the host sends now."""
         machine = self.rack.hosts[host]
         feed = self.feeds.setdefault(host, HostFeed(host, machine.moment))
-        return [self.sent(changes) for changes in feed.turn(machine.hypervisor, uuids)]
+        told = feed.turn(machine.hypervisor, uuids)
+        return [self.sent(told)] if told else []
 
     def sent(self, changes: Changes, *, by: str | None = None, tag: str | None = None) -> dict[str, Any]:
         data = host_events.signed(changes, FakeKey(by or changes.host).sign)
@@ -160,7 +161,8 @@ def test_forged_events_change_nothing_and_are_told() -> None:
 
 def _beat_of(wire: Wire, host: str) -> list[Changes]:
     wire.rack.clock.sleep(BEAT_S)
-    return wire.feeds[host].turn(wire.rack.hosts[host].hypervisor, ())
+    told = wire.feeds[host].turn(wire.rack.hosts[host].hypervisor, ())
+    return [told] if told else []
 
 
 def test_replayed_and_reordered_events_change_nothing() -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from racksalt.adapters import plan_cache
 from racksalt.adapters.plan_cache import PlanCache
+from racksalt.adapters.soft_cache import SoftCache
 from tests.fakes import FakeClock
 
 
 def cache(folder: Path) -> PlanCache:
-    return PlanCache({"cache": "localfs", "cachedir": str(folder), "__role": "master"}, FakeClock())
+    opts = {"cache": "localfs", "cachedir": str(folder), "__role": "master"}
+    return PlanCache(SoftCache(opts, "racksalt/plans"), FakeClock())
 
 
 def test_a_plan_is_kept_under_its_hash(tmp_path: Path) -> None:

@@ -19,11 +19,15 @@ class InventoryCache:
 
     def __init__(self, opts: Mapping[str, Any]) -> None:
         self._cache = SoftCache(opts, "racksalt/reports")
-        self._live = SoftCache(opts, "racksalt/live", self._cache)
-        self._looks = SoftCache(opts, "racksalt/looks", self._cache)
-        self._touched = SoftCache(opts, "racksalt/touched", self._cache)
-        self._unclaimed = SoftCache(opts, "racksalt/touched-unclaimed", self._cache)
+        self._live = self.bank("racksalt/live")
+        self._looks = self.bank("racksalt/looks")
+        self._touched = self.bank("racksalt/touched")
+        self._unclaimed = self.bank("racksalt/touched-unclaimed")
         self._lock = FileLock(Path(str(opts["cachedir"])) / "racksalt-look.lock")
+
+    def bank(self, name: str) -> SoftCache:
+        """A bank of the same cache, for something else that may be lost."""
+        return self._cache.bank(name)
 
     def locked(self) -> AbstractContextManager[None]:
         """One look at a time among all processes of this master."""

@@ -15,8 +15,8 @@ _MOST = 100
 class PlanCache:
     """The ``PlanStore`` port."""
 
-    def __init__(self, opts: Mapping[str, Any], clock: Clock) -> None:
-        self._cache = SoftCache(opts, "racksalt/plans")
+    def __init__(self, cache: SoftCache, clock: Clock) -> None:
+        self._cache = cache
         self._clock = clock
 
     def keep(self, name: str, plan: Mapping[str, Any]) -> None:

@@ -40,7 +40,11 @@ _MOST_UNANSWERED = 10
 
 
 class SaltFleet:
-    """The ``Fleet`` port; ``opts`` are the master's, ``head`` is asked for the audit's newest line at each call."""
+    """The ``Fleet`` port; ``opts`` are the master's.
+
+    ``silent`` is where hosts that did not answer are remembered; ``head`` is asked for the audit's newest line at each
+    call.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class SaltFleet:
         clock: Clock,
         *,
         keys: AcceptedKeys,
+        silent: SoftCache,
         head: Callable[[], Head | None],
         on_dropped: OnDropped = lambda host, job, reason: None,
     ) -> None:
@@ -56,7 +61,7 @@ class SaltFleet:
         self._head = head
         self._on_dropped = on_dropped
         self._bus = SaltBus(opts)
-        self._silent = SoftCache(opts, "racksalt/silent")
+        self._silent = silent
 
     def ask(
         self, hosts: Sequence[str], function: str, request: Mapping[str, Any], *, timeout_s: float

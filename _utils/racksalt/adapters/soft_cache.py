@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import time
@@ -26,11 +27,16 @@ def forget_troubles() -> None:
 class SoftCache:
     """One bank of the cache; what cannot be read is not there, what cannot be written is logged."""
 
-    def __init__(self, opts: Mapping[str, Any], bank: str, beside: SoftCache | None = None) -> None:
-        """What has a bank of the same cache already saves another search for its drivers."""
-        self._cache: salt.cache.Cache = beside._cache if beside else salt.cache.Cache(dict(opts))
+    def __init__(self, opts: Mapping[str, Any], bank: str) -> None:
+        self._cache: salt.cache.Cache = salt.cache.Cache(dict(opts))
         self._bank = bank
         self._driver = str(opts.get("cache", "localfs"))
+
+    def bank(self, name: str) -> SoftCache:
+        """Another bank of the same cache, without another search for its drivers."""
+        other = copy.copy(self)
+        other._bank = name
+        return other
 
     def names(self) -> list[str]:
         """What is there."""

@@ -124,7 +124,8 @@ def tell_changes(opts: Mapping[str, Any], send: Callable[[str, dict[str, Any]], 
             with _events() as (hypervisor, events):
                 feed.look_again()
                 while True:
-                    for changes in feed.turn(hypervisor, events.wait(feed.pause_s())):
+                    changes = feed.turn(hypervisor, events.wait(feed.pause_s()))
+                    if changes is not None:
                         send(host_events.tag(feed.host), host_events.signed(changes, key.sign))
         except RacksaltError as error:
             log.info("no changes are told for a while: %s: %s", error.code, error.detail)

@@ -89,19 +89,20 @@ def connected(opts: Mapping[str, Any], *, kept: InventoryCache | None = None) ->
     """The rack of this master, for one or more calls; who connects often has kept a cache from before."""
     clock = SystemClock()
     claims = ClaimFiles(Path(_config(opts).get("claims", "/var/lib/racksalt/claims")))
-    audit = audit_files(opts)
+    audit, cache = audit_files(opts), kept or InventoryCache(opts)
     fleet = SaltFleet(
         opts,
         clock,
         keys=AcceptedKeys(opts["pki_dir"]),
+        silent=cache.bank("racksalt/silent"),
         head=lambda: _head(audit),
         on_dropped=partial(_dropped, audit),
     )
-    cache, ring, jobs, acl = kept or InventoryCache(opts), key_ring(opts), SaltJobs(opts), SaltAcl(opts)
+    ring, jobs, acl = key_ring(opts), SaltJobs(opts), SaltAcl(opts)
     snapshots = MasterSnapshots(Path(_config(opts).get("snapshots", master_snapshots.ROOT)))
     try:
         noted = NotedFleet(fleet, cache, clock)
-        files, plans = rack_files(opts), PlanCache(opts, clock)
+        files, plans = rack_files(opts), PlanCache(cache.bank("racksalt/plans"), clock)
         master = master_id(opts)
         yield Rack(files, noted, claims, cache, clock, master, ring, audit, jobs, acl, snapshots, plans, SavedRacks())
     finally:
