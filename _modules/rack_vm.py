@@ -290,15 +290,21 @@ def receive(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
 
 def send(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
-    """Move a VM to the host that has made ready for it (``host_requests.SendMove``).
+    """Move a VM to the host that has made ready for it; there, wait until it has come (``host_requests.SendMove``).
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt h1 rack_vm.send request='{record: {…}, target: h2, …}'
+        salt -L h1,h2 rack_vm.send request='{record: {…}, source: h1, target: h2, …}'
     """
-    return _signed("send", lambda vms: _departures(vms).send(shape.parse(SendMove, request)), bus)
+
+    def call(vms: Any) -> Any:
+        asked = shape.parse(SendMove, request)
+        comes_here = asked.record.host == vms.host
+        return _arrivals(vms).await_arrival(asked) if comes_here else _departures(vms).send(asked)
+
+    return _signed("send", call, bus)
 
 
 def conclude(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:

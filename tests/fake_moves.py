@@ -35,6 +35,9 @@ class FakeDoors:
         self.fault("close")
         self.open_to.pop((uuid, source), None)
 
+    def is_open(self, uuid: str) -> bool:
+        return any(known == uuid for known, _ in self.open_to)
+
     def let_in(self, source: str) -> bool:
         return source in {name for _, name in self.open_to}
 

@@ -304,7 +304,7 @@ class FakeVolumes:
     seeds: dict[str, Mapping[str, str]] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
 
-    def begin(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> FakeDiskInMaking:
+    def begin(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> FakeDiskInMaking:
         aside = f"/volumes/{tenant}/.{uuid}.qcow2"
         self.files.add(aside)
         return FakeDiskInMaking(self, aside)
@@ -321,9 +321,6 @@ class FakeVolumes:
 
     def exists(self, path: str) -> bool:
         return path in self.files
-
-    def create_like(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> str:
-        return self.begin(tenant, uuid, size_gib=size_bytes // 2**30, backing=backing, format=format).keep()
 
     def read_seed(self, tenant: str, uuid: str) -> bytes:
         self.fault("read_seed")
@@ -548,7 +545,9 @@ class FakeHost:
         if function == "rack_vm.receive":
             return HostArrivals(moves).receive(shape.parse(ReceiveMove, request))
         if function == "rack_vm.send":
-            return HostDepartures(moves).send(shape.parse(SendMove, request))
+            sent = shape.parse(SendMove, request)
+            comes_here = sent.record.host == self.name
+            return HostArrivals(moves).await_arrival(sent) if comes_here else HostDepartures(moves).send(sent)
         if function == "rack_vm.progress":
             return HostDepartures(moves).progress(shape.parse(ReadProgress, request))
         if function == "rack_vm.conclude":
@@ -572,9 +571,19 @@ class FakeFleet:
     without_key: frozenset[str] = frozenset()
 
     def ask(
-        self, hosts: Sequence[str], function: str, request: Mapping[str, Any], *, timeout_s: float
+        self,
+        hosts: Sequence[str],
+        function: str,
+        request: Mapping[str, Any],
+        *,
+        timeout_s: float,
+        lead: str | None = None,
     ) -> dict[str, Answer]:
-        return {name: self._ask(name, function, request, timeout_s) for name in hosts}
+        answers: dict[str, Answer] = {}
+        for name in sorted(hosts, key=lambda name: name != lead):
+            failed = lead in answers and isinstance(answers[lead], (Silent, RacksaltError))
+            answers[name] = Silent(timeout_s, at_work=True) if failed else self._ask(name, function, request, timeout_s)
+        return answers
 
     def seal(self, host: str, text: str, *, context: str) -> str:
         if host in self.without_key:

@@ -8,11 +8,13 @@ is dropped, told once, and the wait for the true answer goes on.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from racksalt import host_answers
+from racksalt.errors import RacksaltError
 from racksalt.host_answers import Call, Unproved, Verify
 from racksalt.ports import Answer, Bus, Clock, Silent
 
@@ -33,13 +35,18 @@ _STILL_THERE_S = 6.0
 _STILL_BUSY_S = 12.0
 #: Whether a job still runs is not signed: a yes counts more than a no that came so much before it.
 _NO_IS_FINAL_S = 1.0
+#: What the others get when the one that matters has answered well: they tell of the same thing.
+_AFTER_LEAD_S = 1.0
 #: What a host that was silent lately gets at least, beyond the time of the others: as long as they took.
 _GRACE_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class FleetCall:
-    """One publish and the wait for its answers; ``doubted`` hosts are not waited for beyond others that answer."""
+    """One publish and the wait for its answers; ``doubted`` hosts are not waited for beyond others that answer.
+
+    With a ``lead`` the others are waited for as long as it is, and a moment more where it answers well.
+    """
 
     bus: Bus
     clock: Clock
@@ -47,6 +54,7 @@ class FleetCall:
     on_dropped: OnDropped
     call: Call
     doubted: frozenset[str] = frozenset()
+    lead: str | None = None
     _answers: dict[str, Answer] = field(default_factory=dict, init=False)
     _dropped: dict[str, str] = field(default_factory=dict, init=False)
 
@@ -59,6 +67,9 @@ class FleetCall:
         pause_s, asks_from_s = (_LOOK_AGAIN_AFTER_S, _ASK_LONG_AFTER_S) if long else (_ASK_AGAIN_AFTER_S, 0.0)
         while waiting and (left_s := timeout_s - (self.clock.now() - began)) > 0:
             self._collect(hosts, waiting, for_s=min(pause_s, left_s), began=began)
+            if self._lead_is_done(waiting):
+                running |= waiting
+                break
             self._look_up(waiting)
             if waiting and self.clock.now() - began >= asks_from_s:
                 patience_s = _STILL_BUSY_S if running else _STILL_THERE_S
@@ -75,14 +86,13 @@ class FleetCall:
         """Take returns off the bus until nobody is waited for any more."""
         until = self.clock.now() + for_s
         while waiting and (left_s := until - self.clock.now()) > 0:
-            only_doubted = self._need_not_wait(waiting)
-            grace_s = max(_GRACE_S, self.clock.now() - began)
-            came = self.bus.next_return([self.call.job], wait_s=min(left_s, grace_s) if only_doubted else left_s)
-            if came is None and only_doubted:
-                return
+            grace_s = self._grace_s(waiting, self.clock.now() - began)
+            came = self.bus.next_return([self.call.job], wait_s=min(left_s, grace_s)) if grace_s else None
             if came is not None:
                 self._take(came.host, came.value, known=came.host in hosts)
                 waiting -= set(self._answers)
+            elif grace_s < left_s:
+                return
 
     def _take(self, host: str, returned: Any, *, known: bool) -> None:
         """Believe a return, or drop it; a host may well return the same thing twice."""
@@ -100,6 +110,17 @@ class FleetCall:
             self._dropped[host] = reason
             log.warning("job %s %s, host %s: dropped: %s", self.call.job, self.call.function, host or "?", reason)
             self.on_dropped(host, self.call.job, reason)
+
+    def _grace_s(self, waiting: set[str], waited_s: float) -> float:
+        """How much longer these are waited for without a word from any of them."""
+        if self._lead_is_done(waiting):
+            answer = self._answers.get(self.lead or "", Silent(waited_s))
+            return 0.0 if isinstance(answer, (RacksaltError, Silent)) else _AFTER_LEAD_S
+        return max(_GRACE_S, waited_s) if self._need_not_wait(waiting) else math.inf
+
+    def _lead_is_done(self, waiting: set[str]) -> bool:
+        """Whether the host that matters has answered, or is not there to answer."""
+        return self.lead is not None and self.lead not in waiting
 
     def _need_not_wait(self, hosts: set[str]) -> bool:
         """Others have answered, and these were silent lately. Where nobody answers, it may be the load of all."""

@@ -8,13 +8,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from racksalt.errors import BadInput, Conflict, Refused
+from racksalt.errors import BadInput, Conflict, NotFound, Refused
 from racksalt.host_admission import Admission
 from racksalt.host_moves import HostMoves
-from racksalt.host_requests import ReceiveMove, WithdrawMove, seed_context
-from racksalt.model import Record
+from racksalt.host_requests import MoveEnd, ReceiveMove, SendMove, WithdrawMove, seed_context
+from racksalt.model import Domain, Record
+from racksalt.ports import DiskInMaking
 from racksalt.taking_back import take_back
 
+#: How soon a VM that is awaited is looked for again; less often, the longer it takes.
+_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
+#: A guest runs again so soon after it is here for good.
+_SETTLES_S = 1.0
 #: No seed is larger than this; what unpacks to more is none.
 _LARGEST_SEED = 16 * 1024 * 1024
 
@@ -32,11 +37,14 @@ class HostArrivals:
         """
         vm = request.record
         with ExitStack() as undo, self.moves.vms.lock():
+            self._check_claim(request)
+            # libvirt and the seed take as long as the disk: it is made meanwhile, and is nothing until it is kept.
+            disk = None if request.shared else self._begin_disk(request, undo)
             self._admit(request)
-            if request.shared:
+            if disk is None:
                 self._check_shared(vm)
             else:
-                self._make_files(request, undo)
+                self._make_files(request, disk, undo)
             for nic in vm.nics:
                 take_back(undo, self.moves.vms.hypervisor.release_address, nic)
                 self.moves.vms.hypervisor.reserve_address(nic)
@@ -44,6 +52,23 @@ class HostArrivals:
             self.moves.doors.open(vm.uuid, request.source, request.deadline)
             undo.pop_all()
         return {"vm": vm.title, "host": self.moves.vms.host}
+
+    def await_arrival(self, request: SendMove) -> MoveEnd:
+        """Wait until the VM is here for good, as it was, and do and tell what a ``conclude`` does and tells.
+
+        It spares the writer that question; of a VM that does not come, or comes in another state, nothing is told.
+        """
+        vm, clock = request.record, self.moves.vms.clock
+        began = clock.now()
+        until = began + request.way.timeout_s
+        while self.moves.doors.is_open(vm.uuid) and (now := clock.now()) < until:
+            domain = self._arrived(vm.uuid)
+            if domain is not None and domain.state == request.was:
+                return self.moves.conclude(request.ended(request.was))
+            if domain is not None:
+                until = min(until, now + _SETTLES_S)
+            clock.sleep(min(_LONGEST_PAUSE_S, max(_PAUSE_S, (now - began) / 50)))
+        return MoveEnd()
 
     def withdraw(self, request: WithdrawMove) -> dict[str, Any]:
         """Remove what a move that did not happen left here; a domain that is there stays whole, and is told."""
@@ -55,6 +80,16 @@ class HostArrivals:
                 return {"there": True, "removed": []}
             removed = self.moves.remove(vm, shared=request.shared)
         return {"there": False, "removed": removed}
+
+    def _arrived(self, uuid: str) -> Domain | None:
+        """The VM, once it is here for good and its move is counted. Cheap while it is not: it is asked often."""
+        try:
+            if self.moves.vms.hypervisor.is_moving(uuid) or self.moves.hypervisor.move_stats(uuid) is None:
+                return None
+        except NotFound:
+            return None
+        domain = self.moves.find(uuid)
+        return None if domain is None or domain.incoming else domain
 
     def _opened_seed(self, request: ReceiveMove) -> bytes:
         vm, sealed = request.record, request.offer.seed
@@ -70,12 +105,25 @@ class HostArrivals:
             raise BadInput(f"seed: found more than {_LARGEST_SEED} bytes, or a part of one")
         return data
 
+    def _check_claim(self, request: ReceiveMove) -> None:
+        vm, host = request.record, self.moves.vms.host
+        if vm.host != host:
+            raise BadInput(f"record: found one of host {vm.host}, this is {host}")
+        Admission(host, vm).check_deadline(request.deadline, now=self.moves.vms.clock.now())
+        self._check_size(request)
+
+    def _begin_disk(self, request: ReceiveMove, undo: ExitStack) -> DiskInMaking:
+        vm, disk, volumes = request.record, request.offer.disk, self.moves.vms.volumes
+        backing = volumes.image_path(disk.backing) if disk.backing else None
+        begun = volumes.begin(
+            vm.tenant, vm.uuid, size_bytes=disk.size_bytes, backing=backing, format=disk.backing_format
+        )
+        undo.callback(begun.drop)
+        return begun
+
     def _admit(self, request: ReceiveMove) -> None:
         vm = request.record
-        if vm.host != self.moves.vms.host:
-            raise BadInput(f"record: found one of host {vm.host}, this is {self.moves.vms.host}")
         admission = Admission(self.moves.vms.host, vm)
-        admission.check_deadline(request.deadline, now=self.moves.vms.clock.now())
         report = self.moves.vms.hypervisor.report(cpu=False)
         for domain in report.domains:
             if domain.uuid == vm.uuid:
@@ -83,7 +131,6 @@ class HostArrivals:
                 raise Conflict("vm_moving", f"{vm.title}: host {vm.host} says that {told}", vm=vm.title)
             admission.check_domain(domain)
         admission.check_room(request.room, report)
-        self._check_size(request)
         for sha256 in request.offer.images:
             self.moves.vms.volumes.image_path(sha256)
 
@@ -106,9 +153,9 @@ class HostArrivals:
                 vm=vm.title,
             )
 
-    def _make_files(self, request: ReceiveMove, undo: ExitStack) -> None:
+    def _make_files(self, request: ReceiveMove, disk: DiskInMaking, undo: ExitStack) -> None:
         """What is there already is somebody's: were the folder shared, it would be the disk that the VM writes to."""
-        vm, disk, volumes = request.record, request.offer.disk, self.moves.vms.volumes
+        vm, volumes = request.record, self.moves.vms.volumes
         there = [path for path in volumes.paths(vm.tenant, vm.uuid) if volumes.exists(path)]
         if there:
             raise Conflict(
@@ -117,7 +164,6 @@ class HostArrivals:
                 vm=vm.title,
             )
         seed = self._opened_seed(request)
-        backing = volumes.image_path(disk.backing) if disk.backing else None
         take_back(undo, volumes.remove, vm.tenant, vm.uuid)
-        volumes.create_like(vm.tenant, vm.uuid, size_bytes=disk.size_bytes, backing=backing, format=disk.backing_format)
+        disk.keep()
         volumes.copy_seed(vm.tenant, vm.uuid, seed)

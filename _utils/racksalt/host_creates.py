@@ -76,7 +76,7 @@ class HostCreates:
         return self.vms.volumes.begin(
             vm.tenant,
             vm.uuid,
-            size_gib=vm.disk_gib,
+            size_bytes=vm.disk_gib * 2**30,
             backing=backing.path if backing else None,
             format=backing.format if backing else "qcow2",
         )

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import base64
 import gzip
+import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from racksalt import move_xml, record_proof
-from racksalt.errors import Conflict, NotFound, Refused, Unavailable
+from racksalt.errors import Conflict, NotFound, RacksaltError, Refused, Unavailable
 from racksalt.host_admission import Admission
 from racksalt.host_moves import HostMoves
 from racksalt.host_requests import (
     MoveDisk,
+    MoveEnd,
     MoveOffer,
     MoveProgress,
     OfferMove,
@@ -28,6 +30,8 @@ from racksalt.host_requests import (
 )
 from racksalt.model import Domain, Record, State, Wanted
 from racksalt.vm_verbs import DOWN
+
+log = logging.getLogger(__name__)
 
 #: How often, and how soon again, a send that is to be aborted is looked at.
 _ABORT_TRIES = 20
@@ -70,7 +74,15 @@ class HostDepartures:
             except BaseException:
                 self.moves.quietly(self._put_back, uuid, domain.state)
                 raise
-        return Sent(domain.state)
+        return Sent(domain.state, self._end(request, domain.state))
+
+    def _end(self, request: SendMove, was: State) -> MoveEnd | None:
+        """What is left here goes at once; where that fails, the writer asks for it again."""
+        try:
+            return self.moves.conclude(request.ended(was))
+        except (RacksaltError, OSError) as error:
+            log.warning("%s has left, and not all of it is removed yet: %s", request.record.title, error)
+            return None
 
     def progress(self, request: ReadProgress) -> MoveProgress | None:
         """How far it has come; ``None`` where it does not move, or not yet."""

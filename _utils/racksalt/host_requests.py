@@ -207,20 +207,33 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class SendMove:
-    """Move the VM to ``target``, an address, or a name that resolves here; it has to begin before ``deadline``."""
+    """Move the VM to ``target``, an address, or a name that resolves here; it has to begin before ``deadline``.
+
+    Where ``record.host`` is asked too, it waits until the VM, which ``was`` in this state, has come from ``source``.
+    """
 
     record: Record
+    source: Address
     target: Address
     deadline: float
+    was: State
     way: Way = field(default_factory=Way)
     shared: bool = False
+
+    def ended(self, was: State) -> EndMove:
+        """What is left to do when it is there; ``was`` is the state that the source has found it in."""
+        return EndMove(self.record, self.source, was, self.shared)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The answer to it, when the VM is at its target for good; ``was`` is the state that it was in."""
+    """The source's answer to it, when the VM is at its target for good; ``was`` is the state that it was in.
+
+    ``end`` is what the source tells of itself, with nothing of the VM left there.
+    """
 
     was: State
+    end: MoveEnd | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,13 @@ class _Fleet:
     effects: Effects
 
     def ask(
-        self, hosts: Sequence[str], function: str, request: Mapping[str, Any], *, timeout_s: float
+        self,
+        hosts: Sequence[str],
+        function: str,
+        request: Mapping[str, Any],
+        *,
+        timeout_s: float,
+        lead: str | None = None,
     ) -> dict[str, Answer]:
         if function not in READS:
             self._note(function, request.get("request", {}))

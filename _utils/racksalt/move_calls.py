@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
@@ -26,6 +27,7 @@ from racksalt.model import Claim, HostReport, State
 from racksalt.ports import Answer, Silent
 from racksalt.rack import READ_TIMEOUT_S, Rack
 from racksalt.settings import Settings
+from racksalt.vm_verbs import DOWN
 
 T = TypeVar("T")
 
@@ -69,12 +71,22 @@ class MoveCalls:
         request = ReceiveMove(claim.record, self._address(self.source), room, claim.deadline, offer, claim.shared)
         self._ask(dict, self.target, "rack_vm.receive", request, _QUICK_S)
 
-    def send(self, way: Way) -> State:
-        """Move it; the state that it was in."""
-        claim = self.claim
-        request = SendMove(claim.record, self._address(self.target), claim.deadline, way, claim.shared)
-        sent = self._ask(Sent, self.source, "rack_vm.send", request, way.timeout_s + _BEYOND_S)
-        return sent.was
+    def send(self, way: Way) -> tuple[State, dict[str, MoveEnd]]:
+        """Move it; the state that it was in, and what these ends have told already.
+
+        A VM that is up is awaited at the target meanwhile: one that is not is neither running nor stopped on its way.
+        """
+        claim, was = self.claim, self.claim.was or "unknown"
+        source, target = self._address(self.source), self._address(self.target)
+        request = SendMove(claim.record, source, target, claim.deadline, was, way, claim.shared)
+        hosts = [self.source] if was in DOWN else [self.source, self.target]
+        answers = self._publish(hosts, "rack_vm.send", request, way.timeout_s + _BEYOND_S, lead=self.source)
+        sent = _parsed(Sent, self.source, answers[self.source])
+        ends = {self.source: sent.end} if sent.end else {}
+        with suppress(RacksaltError):
+            came = _parsed(MoveEnd, self.target, answers.get(self.target, Silent(0.0)))
+            ends |= {self.target: came} if came.state else {}
+        return sent.was, ends
 
     def progress(self) -> MoveProgress | None:
         """How far it has come; a source that cannot tell now tells nothing."""
@@ -125,10 +137,12 @@ class MoveCalls:
     def _ask(self, kind: type[T], host: str, function: str, request: Any, timeout_s: float) -> T:
         return _parsed(kind, host, self._publish([host], function, request, timeout_s)[host])
 
-    def _publish(self, hosts: Sequence[str], function: str, request: Any, timeout_s: float) -> Mapping[str, Answer]:
+    def _publish(
+        self, hosts: Sequence[str], function: str, request: Any, timeout_s: float, *, lead: str | None = None
+    ) -> Mapping[str, Answer]:
         arguments = {} if request is None else {"request": shape.plain(request)}
         try:
-            return self.rack.fleet.ask(hosts, function, arguments, timeout_s=timeout_s)
+            return self.rack.fleet.ask(hosts, function, arguments, timeout_s=timeout_s, lead=lead)
         except RacksaltError as error:
             raise Unavailable("host_silent", f"{' and '.join(hosts)} could not be asked: {error.detail}") from error
 

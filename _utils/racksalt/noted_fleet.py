@@ -34,12 +34,18 @@ class NotedFleet:
     clock: Clock
 
     def ask(
-        self, hosts: Sequence[str], function: str, request: Mapping[str, Any], *, timeout_s: float
+        self,
+        hosts: Sequence[str],
+        function: str,
+        request: Mapping[str, Any],
+        *,
+        timeout_s: float,
+        lead: str | None = None,
     ) -> dict[str, Answer]:
         """As the fleet does; what its events told of a host before the answer is too old from then on."""
         answers: dict[str, Answer] = {}
         try:
-            answers = self.fleet.ask(hosts, function, request, timeout_s=timeout_s)
+            answers = self.fleet.ask(hosts, function, request, timeout_s=timeout_s, lead=lead)
             return answers
         finally:
             if function not in READS:

@@ -162,6 +162,9 @@ class MoveDoors(Protocol):
     def open(self, uuid: str, source: str, until_s: float) -> None:
         """Let ``source`` in for this VM, until then. As :meth:`MigrationPort.open`."""
 
+    def is_open(self, uuid: str) -> bool:
+        """Whether anybody is let in for this VM."""
+
     def close(self, uuid: str, source: str) -> None:
         """Not for this VM any more; the last one shuts ``source`` out."""
 
@@ -185,7 +188,7 @@ class DiskInMaking(Protocol):
 class Volumes(Protocol):
     """The disks of this host's VMs, in ``volumes/TENANT/UUID…``."""
 
-    def begin(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> DiskInMaking:
+    def begin(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> DiskInMaking:
         """Begin to make a thin qcow2 over an image, or an empty one, out of the way of all files that there are."""
 
     def write_seed(self, tenant: str, uuid: str, files: Mapping[str, str]) -> str:
@@ -195,9 +198,6 @@ class Volumes(Protocol):
         """Where this VM's disk and its seed are, or would be."""
 
     def exists(self, path: str) -> bool: ...
-
-    def create_like(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> str:
-        """As :meth:`begin`, with an exact size, and kept; returns its path."""
 
     def read_seed(self, tenant: str, uuid: str) -> bytes:
         """The seed as it is; raises ``NotFound`` where there is none."""
@@ -317,11 +317,18 @@ class Fleet(Protocol):
     """All hosts, over the bus."""
 
     def ask(
-        self, hosts: Sequence[str], function: str, request: Mapping[str, Any], *, timeout_s: float
+        self,
+        hosts: Sequence[str],
+        function: str,
+        request: Mapping[str, Any],
+        *,
+        timeout_s: float,
+        lead: str | None = None,
     ) -> dict[str, Answer]:
         """One call to each host; each answers with plain data, an error, or not at all.
 
-        Only what a host has signed is an answer, its error too.
+        Only what a host has signed is an answer, its error too. With a ``lead`` the other hosts are waited for as long
+        as that one is: their answers are worth nothing without its own.
         """
 
     def seal(self, host: str, text: str, *, context: str) -> str:

@@ -7,12 +7,14 @@ them ends the claim (:mod:`racksalt.move_ends`).
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from racksalt import migration, rack_vms
 from racksalt.access import Caller
 from racksalt.errors import Cancelled, RacksaltError, Unavailable
+from racksalt.host_requests import MoveEnd
 from racksalt.migration import How
 from racksalt.model import Claim, Record
 from racksalt.move_calls import MoveCalls
@@ -54,7 +56,7 @@ class RackMigrations:
         calls = MoveCalls(self.rack, claim, settings)
         log.info("%s moves from %s to %s, for %s", record.title, calls.source, calls.target, caller.user)
         try:
-            sent = self._send(calls, how)
+            sent, ends = self._send(calls, how)
         except Cancelled:
             self._stop(calls)
             raise
@@ -66,7 +68,7 @@ class RackMigrations:
                 self._clear(calls)
                 raise
             return self._told(claim, MoveEnds(self.rack).await_end(claim, settings), error, began)
-        return self._conclude(sent, began)
+        return self._conclude(sent, ends, began)
 
     def _claim(self, record: Record, target: str | None, how: How, settings: Settings) -> Claim:
         """A look of a moment ago is enough to begin, as the target checks again; a refusal needs a fresh one."""
@@ -91,7 +93,7 @@ class RackMigrations:
             "steps": migration.steps(claim),
         }
 
-    def _send(self, calls: MoveCalls, how: How) -> MoveCalls:
+    def _send(self, calls: MoveCalls, how: How) -> tuple[MoveCalls, dict[str, MoveEnd]]:
         """All that comes before the end; before anything is sent, a host's own refusal leaves nothing behind.
 
         The state that the VM was in is the one that its source found: it may have stopped since it was claimed.
@@ -107,14 +109,18 @@ class RackMigrations:
             if error.code == "host_silent" or error.facts.get("left"):
                 raise
             raise _Undone(error) from error
-        was = calls.send(migration.way_of(how, offer, settings.migrations, shared=claim.shared))
-        return replace(calls, was=was)
+        was, ends = calls.send(migration.way_of(how, offer, settings.migrations, shared=claim.shared))
+        return replace(calls, was=was), ends
 
-    def _conclude(self, calls: MoveCalls, began: float) -> dict[str, Any]:
-        """libvirt says at the source that it is done; both ends tell, and the source removes what is left there."""
+    def _conclude(self, calls: MoveCalls, told: Mapping[str, MoveEnd], began: float) -> dict[str, Any]:
+        """libvirt says at the source that it is done; both ends tell, and the source removes what is left there.
+
+        Mostly they have told with the send; who has not is asked.
+        """
         claim = calls.claim
+        left = [host for host in (calls.source, calls.target) if host not in told]
         try:
-            ends = calls.conclude([calls.source, calls.target], looked=False)
+            ends = {**told, **(calls.conclude(left, looked=False) if left else {})}
         except RacksaltError as error:
             return self._told(claim, MoveEnds(self.rack).await_end(claim, calls.settings), error, began)
         if not migration.is_confirmed(claim, ends):

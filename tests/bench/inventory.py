@@ -78,7 +78,13 @@ class SimulatedFleet(FakeFleet):
     publishes: int = 0
 
     def ask(
-        self, hosts: Sequence[str], function: str, request: Mapping[str, Any], *, timeout_s: float
+        self,
+        hosts: Sequence[str],
+        function: str,
+        request: Mapping[str, Any],
+        *,
+        timeout_s: float,
+        lead: str | None = None,
     ) -> dict[str, Answer]:
         """One publish to all of them."""
         self.publishes += 1

@@ -20,7 +20,7 @@ SLOW_MIB_S = 2
 ENDED_S = 240.0
 
 PHASES = ("receive", "transfer", "conclude")
-FAULTS = ("runner", "source libvirtd", "target libvirtd", "link", "target host", "source host")
+FAULTS = ("runner", "source libvirtd", "target libvirtd", "link", "target host", "source host", "master")
 
 
 @pytest.fixture
@@ -147,6 +147,9 @@ def _break(rack: RealRack, fault: str) -> Callable[[], None]:
         kill = "pkill -9 -f '^[^ ]*python[^ ]* [^ ]*salt-run rack_vm.migrate '"
         rack.master.run(["sh", "-c", kill], timeout_s=20, check=False)
         return lambda: None
+    if fault == "master":
+        rack.master.run(["systemctl", "kill", "-s", "KILL", "salt-master"], timeout_s=20)
+        return lambda: (rack.master.run(["systemctl", "restart", "salt-master"], timeout_s=60), None)[1]
     if fault.endswith("libvirtd"):
         host.run(["systemctl", "kill", "--kill-whom=main", "-s", "KILL", "libvirtd"], timeout_s=20)
         return lambda: None

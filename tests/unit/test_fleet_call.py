@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from racksalt import host_answers
-from racksalt.errors import Conflict
+from racksalt.errors import Conflict, Unavailable
 from racksalt.fleet_call import FleetCall
 from racksalt.host_answers import Call
 from racksalt.ports import Answer, Silent
@@ -28,6 +28,7 @@ class Talk:
     clock: FakeClock = field(default_factory=FakeClock)
     dropped: list[tuple[str, str]] = field(default_factory=list)
     doubted: frozenset[str] = frozenset()
+    lead: str | None = None
 
     def ask(self, *hosts: str, timeout_s: float = 30.0) -> dict[str, Answer]:
         began = self.clock.time
@@ -43,7 +44,7 @@ class Talk:
             self.dropped.append((host, reason))
 
         bus = FakeBus(self.clock, script)
-        call = FleetCall(bus, self.clock, verify, drop, CALL, self.doubted)
+        call = FleetCall(bus, self.clock, verify, drop, CALL, self.doubted, self.lead)
         answers = call.run(hosts, [], timeout_s=timeout_s)
         self.took_s = self.clock.time - began
         return answers
@@ -192,3 +193,30 @@ def test_a_host_without_an_accepted_key_is_silent_at_once() -> None:
     talk = Talk([Said(0.1, "h1", true({}))])
     answers = talk.ask("h1", "h9")
     assert isinstance(answers["h9"], Silent) and talk.took_s < 1
+
+
+def test_without_a_good_answer_of_the_lead_nobody_is_waited_for() -> None:
+    error = {"error": {"code": "migration_failed", "status": 503, "detail": "no"}, "retcode": 1}
+    talk = Talk([Said(2.0, "h1", true(error)), Said(2.5, "h2", true({}, "h2"))], running("h1", "h2"), lead="h1")
+    answers = talk.ask("h1", "h2", timeout_s=300)
+    assert isinstance(answers["h1"], Unavailable) and talk.took_s < 2.1
+    assert isinstance(answers["h2"], Silent) and answers["h2"].at_work, "nobody says that it was silent"
+
+
+def test_after_the_lead_the_others_have_a_moment() -> None:
+    in_time = Talk([Said(2.0, "h1", true({})), Said(2.5, "h2", true({"came": True}, "h2"))], running(), lead="h1")
+    assert in_time.ask("h1", "h2", timeout_s=300) == {"h1": {}, "h2": {"came": True}} and in_time.took_s < 2.6
+    late = Talk([Said(2.0, "h1", true({})), Said(9.0, "h2", true({}, "h2"))], running("h2"), lead="h1")
+    answers = late.ask("h1", "h2", timeout_s=300)
+    assert answers["h1"] == {} and isinstance(answers["h2"], Silent) and late.took_s < 3.1
+
+
+def test_the_lead_is_waited_for_however_long_the_others_have_answered() -> None:
+    talk = Talk([Said(0.1, "h2", true({}, "h2")), Said(50.0, "h1", true({}))], running("h1"), lead="h1")
+    assert talk.ask("h1", "h2", timeout_s=300) == {"h1": {}, "h2": {}} and 50 <= talk.took_s < 51
+
+
+def test_a_lead_that_is_gone_is_not_waited_for_by_those_who_wait_for_it() -> None:
+    talk = Talk([], running("h2"), lead="h1")
+    answers = talk.ask("h1", "h2", timeout_s=300)
+    assert isinstance(answers["h1"], Silent) and not answers["h1"].at_work and talk.took_s < 20

@@ -10,7 +10,9 @@ import pytest
 
 from racksalt import record_proof
 from racksalt.errors import Cancelled, Conflict, Denied, NotFound, RacksaltError, Refused, Unavailable
-from racksalt.host_requests import ActOnHost
+from racksalt.host_arrivals import HostArrivals
+from racksalt.host_moves import HostMoves
+from racksalt.host_requests import ActOnHost, EndMove, MoveEnd, SendMove, Way
 from racksalt.migration import How
 from racksalt.model import Record
 from racksalt.move_calls import MoveCalls
@@ -290,14 +292,24 @@ class Killed(BaseException):
     """SIGKILL: nothing is done on the way out."""
 
 
-@pytest.mark.parametrize("state", ["running", "stopped"])
 @pytest.mark.parametrize(
-    ("function", "there"),
-    [("rack_vm.offer", "h1"), ("rack_vm.receive", "h1"), ("rack_vm.send", "h2"), ("rack_vm.conclude", "h2")],
+    ("state", "host", "function", "there"),
+    [
+        *((state, "h1", "rack_vm.offer", "h1") for state in ("running", "stopped")),
+        *((state, "h2", "rack_vm.receive", "h1") for state in ("running", "stopped")),
+        *((state, "h1", "rack_vm.send", "h2") for state in ("running", "stopped")),
+        # Who gets a VM that is up tells with the send how it came; one that is not is asked afterwards.
+        ("running", "h2", "rack_vm.send", "h2"),
+        ("stopped", "h2", "rack_vm.conclude", "h2"),
+    ],
 )
-def test_a_killed_runner_leaves_one_owner_and_the_watch_ends_it(function: str, there: str, state: str) -> None:
+def test_a_killed_runner_leaves_one_owner_and_the_watch_ends_it(
+    state: str, host: str, function: str, there: str
+) -> None:
     rack, uuid = rack_with_vm(start=state == "running")
-    rack.fleet.after = lambda host, called: (_ for _ in ()).throw(Killed()) if called == function else None
+    rack.fleet.after = lambda name, called: (
+        (_ for _ in ()).throw(Killed()) if (name, called) == (host, function) else None
+    )
     with pytest.raises(Killed):
         migrate(rack)
     rack.fleet.after = lambda host, called: None
@@ -664,7 +676,7 @@ def test_a_vm_that_stops_before_it_is_sent_arrives_stopped() -> None:
     rack, uuid = rack_with_vm()
 
     def stop(host: str, called: str) -> None:
-        if called == "rack_vm.send":
+        if (host, called) == ("h1", "rack_vm.send"):
             rack.hosts["h1"].hypervisor.destroy(uuid)
 
     rack.fleet.before = stop
@@ -722,3 +734,56 @@ def test_a_source_that_lost_its_power_waits_for_a_look_at_both_ends() -> None:
     assert rack.hosts["h1"].away().boot(wait_s=0)["started"] == []
     rack.clock.sleep(LATE_S)
     assert tidy(rack) and owners(rack, uuid) == {"h1": "running"} and wanted(rack, "h1", uuid) == "running"
+
+
+def test_both_ends_tell_with_the_send_and_are_not_asked_again() -> None:
+    rack, uuid = rack_with_vm()
+    receipt = migrate(rack)
+    moved = [call for call in rack.fleet.calls if call[1].startswith("rack_vm.")][-4:]
+    assert moved == [("h1", "rack_vm.offer"), ("h2", "rack_vm.receive"), ("h1", "rack_vm.send"), ("h2", "rack_vm.send")]
+    assert owners(rack, uuid) == {"h2": "running"} and nothing_of_it(rack, "h1")
+    assert receipt["to"]["after"] == "running" and receipt["copied_bytes"] and receipt["generation"] == 2
+    assert not rack.hosts["h2"].doors.open_to
+
+
+@pytest.mark.parametrize("late", ["h1", "h2"])
+def test_an_end_that_has_not_told_with_the_send_is_asked(late: str) -> None:
+    rack, uuid = rack_with_vm()
+    conclude = HostMoves.conclude
+    failed: list[str] = []
+
+    def once(self: HostMoves, request: EndMove) -> MoveEnd:
+        if self.vms.host == late and not failed:
+            failed.append(late)
+            raise Unavailable("busy", "the host's lock is held")
+        return conclude(self, request)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HostMoves, "conclude", once)
+        receipt = migrate(rack)
+    assert (late, "rack_vm.conclude") in rack.fleet.calls
+    assert owners(rack, uuid) == {"h2": "running"} and nothing_of_it(rack, "h1") and receipt["to"]["after"] == "running"
+
+
+@pytest.mark.parametrize("door", ["open", "shut"])
+def test_a_vm_that_does_not_come_is_not_awaited_for_ever(door: str) -> None:
+    rack, uuid = rack_with_vm()
+    host = rack.hosts["h2"]
+    after = replace(record_of(rack, uuid), host="h2", generation=2)
+    if door == "open":
+        host.doors.open(uuid, "h1", rack.clock.now() + 60)
+    began = rack.clock.time
+    request = SendMove(after, "h1", "h2", began + 60, "running", Way(timeout_s=30))
+    assert HostArrivals(host.moves()).await_arrival(request) == MoveEnd()
+    assert rack.clock.time - began == pytest.approx(30 if door == "open" else 0, abs=1)
+
+
+def test_a_vm_that_comes_in_another_state_is_left_to_the_writer() -> None:
+    rack, uuid = rack_with_vm()
+    migrate(rack)
+    host = rack.hosts["h2"]
+    host.doors.open(uuid, "h1", rack.clock.now() + 60)
+    began = rack.clock.time
+    request = SendMove(record_of(rack, uuid), "h1", "h2", began + 60, "paused")
+    assert HostArrivals(host.moves()).await_arrival(request) == MoveEnd()
+    assert rack.clock.time - began < 2 and host.doors.open_to

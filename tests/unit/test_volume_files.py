@@ -32,7 +32,9 @@ def info(path: str) -> dict[str, Any]:
 
 
 def create(volumes: VolumeFiles, uuid: str = UUID, **changed: Any) -> str:
-    return volumes.begin("acme", uuid, **{"size_gib": 2, "backing": None, "format": "qcow2", **changed}).keep()
+    return volumes.begin(
+        "acme", uuid, **{"size_bytes": 2 * 2**30, "backing": None, "format": "qcow2", **changed}
+    ).keep()
 
 
 def test_an_empty_disk_is_thin_of_its_size_and_nobody_elses(volumes: VolumeFiles) -> None:
@@ -107,7 +109,7 @@ def test_a_host_without_the_maker_of_seeds_says_so(volumes: VolumeFiles, monkeyp
 
 
 def test_a_disk_that_is_dropped_leaves_nothing_and_one_that_is_kept_stays(volumes: VolumeFiles) -> None:
-    asked: dict[str, Any] = {"size_gib": 1, "backing": None, "format": "qcow2"}
+    asked: dict[str, Any] = {"size_bytes": 2**30, "backing": None, "format": "qcow2"}
     disk = volumes.begin("acme", UUID, **asked)
     disk.drop()
     disk.drop()
@@ -141,7 +143,7 @@ def test_a_hosts_disk_room_is_its_file_systems(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_comes_from_another_host_has_its_exact_size(volumes: VolumeFiles) -> None:
-    path = volumes.create_like("acme", UUID, size_bytes=5 * 2**20 + 512, backing=None, format="qcow2")
+    path = create(volumes, size_bytes=5 * 2**20 + 512)
     assert info(path)["virtual-size"] == 5 * 2**20 + 512 and volumes.exists(path)
     assert volumes.paths("acme", UUID)[0] == path
 

@@ -28,6 +28,10 @@ class DoorFiles:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         replace(self.root / uuid, json.dumps({"source": source, "until_s": until_s}).encode(), mode=0o600)
 
+    def is_open(self, uuid: str) -> bool:
+        """Whether anybody is let in for this VM, or was until its time was over."""
+        return (self.root / uuid).exists()
+
     def close(self, uuid: str, source: str) -> None:
         """Not for this VM any more; the last one shuts ``source`` out."""
         (self.root / uuid).unlink(missing_ok=True)

@@ -64,14 +64,20 @@ class SaltFleet:
         self._silent = silent
 
     def ask(
-        self, hosts: Sequence[str], function: str, request: Mapping[str, Any], *, timeout_s: float
+        self,
+        hosts: Sequence[str],
+        function: str,
+        request: Mapping[str, Any],
+        *,
+        timeout_s: float,
+        lead: str | None = None,
     ) -> dict[str, Answer]:
         """One call to each host, with exactly the named arguments of ``request``, and ``bus``."""
         if not hosts:
             return {}
         call = Call(self._bus.new_job(), function)
         doubted = self._doubted(hosts)
-        made = FleetCall(self._bus, self._clock, self._keys.verify, self._on_dropped, call, doubted)
+        made = FleetCall(self._bus, self._clock, self._keys.verify, self._on_dropped, call, doubted, lead)
         bus = shape.plain(FromBus(call.job, self._head()))
         answers = made.run(hosts, [{"__kwarg__": True, **request, "bus": bus}], timeout_s=timeout_s)
         self._remember(call, answers, doubted)

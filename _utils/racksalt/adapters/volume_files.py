@@ -43,20 +43,12 @@ class VolumeFiles:
             )
         return str(path)
 
-    def begin(self, tenant: str, uuid: str, *, size_gib: int, backing: str | None, format: str) -> QcowInMaking:
-        """Begin to make a thin qcow2 of ``size_gib``, over ``backing`` in its stated ``format`` or empty.
+    def begin(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> QcowInMaking:
+        """Begin to make a thin qcow2 of this size, over ``backing`` in its stated ``format`` or empty.
 
         The backing file's format is said here and never probed: a guest could write another header.
         """
-        return QcowInMaking(self._folder(tenant) / f"{uuid}.qcow2", size_gib * 2**30, backing, format)
-
-    def create_like(self, tenant: str, uuid: str, *, size_bytes: int, backing: str | None, format: str) -> str:
-        """As :meth:`begin`, with an exact size, and kept."""
-        disk = QcowInMaking(self._folder(tenant) / f"{uuid}.qcow2", size_bytes, backing, format)
-        try:
-            return disk.keep()
-        finally:
-            disk.drop()
+        return QcowInMaking(self._folder(tenant) / f"{uuid}.qcow2", size_bytes, backing, format)
 
     def paths(self, tenant: str, uuid: str) -> tuple[str, str]:
         """Where this VM's disk and its seed are, or would be."""
