@@ -29,6 +29,8 @@ _FLAGS = (
     | libvirt.VIR_MIGRATE_TLS
     | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
 )
+#: libvirt forgets what it has counted when it is read, unless it is told not to; who asks again is to know it too.
+_COUNTED = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
 _MOVES = (libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN, libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)
 #: How often a move that may take too long is looked at.
 _LOOK_S = 0.25
@@ -79,7 +81,7 @@ class LibvirtMoves:
 
     def move_stats(self, uuid: str) -> MoveStats | None:
         """What the move that brought it here counted."""
-        found = self._on(uuid, lambda domain: domain.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED))
+        found = self._on(uuid, lambda domain: domain.jobStats(_COUNTED))
         if found.get("operation") not in _MOVES:
             return None
         copied = found.get("memory_processed", 0) + found.get("disk_processed", 0)
