@@ -12,7 +12,7 @@ from rackbox_lib.rack import Rack
 from tests.bench import create
 from tests.bench.figures import Figure
 
-_ROUNDS = 12
+_ROUNDS = 20
 _TITLE = "acme/bench2"
 #: The guests' boot writes all over their memory, which is then copied more than once.
 _BOOT_S = 20
