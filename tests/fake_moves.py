@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from racksalt import move_xml
-from racksalt.errors import Refused, Unavailable
+from racksalt.errors import NotFound, Refused, Unavailable
 from racksalt.host_requests import MoveProgress, MoveStats, Way
 from racksalt.model import Record
 from racksalt.ports import Clock
@@ -114,7 +114,9 @@ class FakeMoves:
         self.aborted.append(uuid)
 
     def move_stats(self, uuid: str) -> MoveStats | None:
-        return MoveStats(140 * 2**20, 1500, 40)
+        if uuid not in self.hypervisor.states:
+            raise NotFound("vm_not_found", uuid)
+        return None if uuid in self.hypervisor.moving else MoveStats(140 * 2**20, 1500, 40)
 
     def move_progress(self, uuid: str) -> MoveProgress | None:
         return MoveProgress(30 * 2**20, 90 * 2**20, 1) if uuid in self.hypervisor.moving else None

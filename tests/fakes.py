@@ -582,7 +582,9 @@ class FakeFleet:
         answers: dict[str, Answer] = {}
         for name in sorted(hosts, key=lambda name: name != lead):
             failed = lead in answers and isinstance(answers[lead], (Silent, RacksaltError))
-            answers[name] = Silent(timeout_s, at_work=True) if failed else self._ask(name, function, request, timeout_s)
+            answers[name] = (
+                Silent(timeout_s, passed_over=True) if failed else self._ask(name, function, request, timeout_s)
+            )
         return answers
 
     def seal(self, host: str, text: str, *, context: str) -> str:

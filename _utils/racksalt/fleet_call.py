@@ -8,7 +8,6 @@ is dropped, told once, and the wait for the true answer goes on.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +40,7 @@ _AFTER_LEAD_S = 1.0
 _GRACE_S = 0.3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FleetCall:
     """One publish and the wait for its answers; ``doubted`` hosts are not waited for beyond others that answer.
 
@@ -57,6 +56,7 @@ class FleetCall:
     lead: str | None = None
     _answers: dict[str, Answer] = field(default_factory=dict, init=False)
     _dropped: dict[str, str] = field(default_factory=dict, init=False)
+    _others_until: float = field(default=0.0, init=False)
 
     def run(self, hosts: Sequence[str], arguments: Sequence[Any], *, timeout_s: float) -> dict[str, Answer]:
         """What each host has signed as its answer; ``Silent`` for the others."""
@@ -68,31 +68,35 @@ class FleetCall:
         while waiting and (left_s := timeout_s - (self.clock.now() - began)) > 0:
             self._collect(hosts, waiting, for_s=min(pause_s, left_s), began=began)
             if self._lead_is_done(waiting):
-                running |= waiting
                 break
             self._look_up(waiting)
+            if self._lead_is_done(waiting):
+                continue
             if waiting and self.clock.now() - began >= asks_from_s:
                 patience_s = _STILL_BUSY_S if running else _STILL_THERE_S
                 left_s = max(_NO_IS_FINAL_S, timeout_s - (self.clock.now() - began))
                 running = self._still_running(hosts, waiting, for_s=min(patience_s, left_s))
                 self._look_up(waiting)
-                waiting &= running
+                if not self._lead_is_done(waiting):
+                    waiting &= running
                 pause_s = min(2 * pause_s, _ASK_AGAIN_AT_MOST_S)
         waited_s = round(self.clock.now() - began, 1)
-        silent = {host: Silent(waited_s, self._dropped.get(host, ""), host in running) for host in hosts}
+        over = waiting if self._lead_is_done(waiting) else frozenset[str]()
+        silent = {host: Silent(waited_s, self._dropped.get(host, ""), host in running, host in over) for host in hosts}
         return silent | self._answers
 
     def _collect(self, hosts: Sequence[str], waiting: set[str], *, for_s: float, began: float) -> None:
         """Take returns off the bus until nobody is waited for any more."""
         until = self.clock.now() + for_s
-        while waiting and (left_s := until - self.clock.now()) > 0:
-            grace_s = self._grace_s(waiting, self.clock.now() - began)
-            came = self.bus.next_return([self.call.job], wait_s=min(left_s, grace_s)) if grace_s else None
+        while waiting and (left_s := self._until(until, waiting) - self.clock.now()) > 0:
+            only_doubted = self._need_not_wait(waiting)
+            grace_s = max(_GRACE_S, self.clock.now() - began)
+            came = self.bus.next_return([self.call.job], wait_s=min(left_s, grace_s) if only_doubted else left_s)
+            if came is None and only_doubted:
+                return
             if came is not None:
                 self._take(came.host, came.value, known=came.host in hosts)
                 waiting -= set(self._answers)
-            elif grace_s < left_s:
-                return
 
     def _take(self, host: str, returned: Any, *, known: bool) -> None:
         """Believe a return, or drop it; a host may well return the same thing twice."""
@@ -103,7 +107,9 @@ class FleetCall:
         if isinstance(judged, Unproved):
             self._drop(host, judged.reason)
         elif host not in self._answers:
-            self._answers[host] = host_answers.told(judged.answer, host)
+            self._answers[host] = answer = host_answers.told(judged.answer, host)
+            if host == self.lead and not isinstance(answer, RacksaltError):
+                self._others_until = self.clock.now() + _AFTER_LEAD_S
 
     def _drop(self, host: str, reason: str) -> None:
         if host not in self._dropped:
@@ -111,12 +117,9 @@ class FleetCall:
             log.warning("job %s %s, host %s: dropped: %s", self.call.job, self.call.function, host or "?", reason)
             self.on_dropped(host, self.call.job, reason)
 
-    def _grace_s(self, waiting: set[str], waited_s: float) -> float:
-        """How much longer these are waited for without a word from any of them."""
-        if self._lead_is_done(waiting):
-            answer = self._answers.get(self.lead or "", Silent(waited_s))
-            return 0.0 if isinstance(answer, (RacksaltError, Silent)) else _AFTER_LEAD_S
-        return max(_GRACE_S, waited_s) if self._need_not_wait(waiting) else math.inf
+    def _until(self, turn: float, waiting: set[str]) -> float:
+        """Until when these are waited for in this turn: after the lead not by turns any more."""
+        return self._others_until if self._lead_is_done(waiting) else turn
 
     def _lead_is_done(self, waiting: set[str]) -> bool:
         """Whether the host that matters has answered, or is not there to answer."""
@@ -124,7 +127,7 @@ class FleetCall:
 
     def _need_not_wait(self, hosts: set[str]) -> bool:
         """Others have answered, and these were silent lately. Where nobody answers, it may be the load of all."""
-        return hosts <= self.doubted and bool(self._answers)
+        return hosts <= self.doubted - {self.lead} and bool(self._answers)
 
     def _look_up(self, waiting: set[str]) -> None:
         """Answers that the bus has lost."""
@@ -142,7 +145,7 @@ class FleetCall:
         yes: set[str] = set()
         no: set[str] = set()
         until = self.clock.now() + (_GRACE_S if self._need_not_wait(asked) else for_s)
-        while asked - yes and (left_s := until - self.clock.now()) > 0:
+        while asked - yes and not self._lead_is_done(waiting) and (left_s := until - self.clock.now()) > 0:
             came = self.bus.next_return([job, self.call.job], wait_s=left_s)
             if came is None:
                 break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,9 @@ from racksalt.ports import DiskInMaking
 from racksalt.taking_back import take_back
 
 #: How soon a VM that is awaited is looked for again; less often, the longer it takes.
-_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
+_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.3
 #: A guest runs again so soon after it is here for good.
-_SETTLES_S = 1.0
+_SETTLES_S = 0.5
 #: No seed is larger than this; what unpacks to more is none.
 _LARGEST_SEED = 16 * 1024 * 1024
 
@@ -58,15 +58,19 @@ class HostArrivals:
 
         It spares the writer that question; of a VM that does not come, or comes in another state, nothing is told.
         """
-        vm, clock = request.record, self.moves.vms.clock
-        began = clock.now()
-        until = began + request.way.timeout_s
-        while self.moves.doors.is_open(vm.uuid) and (now := clock.now()) < until:
-            domain = self._arrived(vm.uuid)
+        uuid, clock = request.record.uuid, self.moves.vms.clock
+        began, until, comes = clock.now(), request.deadline, False
+        while (now := clock.now()) < until and (comes or self.moves.doors.is_open(uuid)):
+            moving = self._is_moving(uuid)
+            if comes and moving is None:
+                break  # It has not come after all.
+            if moving and not comes:
+                comes, until = True, now + request.way.timeout_s
+            domain = self._arrived(uuid) if moving is False else None
             if domain is not None and domain.state == request.was:
                 return self.moves.conclude(request.ended(request.was))
             if domain is not None:
-                until = min(until, now + _SETTLES_S)
+                comes, until = True, min(until, now + _SETTLES_S)
             clock.sleep(min(_LONGEST_PAUSE_S, max(_PAUSE_S, (now - began) / 50)))
         return MoveEnd()
 
@@ -81,15 +85,20 @@ class HostArrivals:
             removed = self.moves.remove(vm, shared=request.shared)
         return {"there": False, "removed": removed}
 
-    def _arrived(self, uuid: str) -> Domain | None:
-        """The VM, once it is here for good and its move is counted. Cheap while it is not: it is asked often."""
+    def _is_moving(self, uuid: str) -> bool | None:
+        """Whether it is on its way here; ``None`` where there is nothing of it. Cheap: it is asked often."""
         try:
-            if self.moves.vms.hypervisor.is_moving(uuid) or self.moves.hypervisor.move_stats(uuid) is None:
-                return None
+            return self.moves.vms.hypervisor.is_moving(uuid)
         except NotFound:
             return None
-        domain = self.moves.find(uuid)
-        return None if domain is None or domain.incoming else domain
+
+    def _arrived(self, uuid: str) -> Domain | None:
+        """The VM, where it is here for good: its move is counted, which it is not before it has begun."""
+        with suppress(NotFound):
+            if self.moves.hypervisor.move_stats(uuid) is not None:
+                domain = self.moves.find(uuid)
+                return None if domain is None or domain.incoming else domain
+        return None
 
     def _opened_seed(self, request: ReceiveMove) -> bytes:
         vm, sealed = request.record, request.offer.seed

@@ -1,7 +1,7 @@
 """What a host tells its masters by itself, and when: what changed at once, and every few seconds that all is as told.
 
-One act changes a domain several times, and many acts change many at once: what follows close upon a telling is told
-together, as each telling costs this host and every process that listens on the master.
+One act changes a domain several times, and many acts change many at once: what follows close upon a change that was
+told is told together, as each telling costs this host and every process that listens on the master.
 
 Whatever libvirt does not tell of, or tells while nobody listens, is in the next whole read.
 """
@@ -22,7 +22,7 @@ BEAT_S = 4.0
 SETTLE_S = 0.3
 #: And not more often than this.
 _REST_S = 2.0
-#: What changes so soon after something was told is told at the end of that time.
+#: What changes so soon after a change was told by itself is told at the end of that time.
 BREATH_S = 0.25
 
 

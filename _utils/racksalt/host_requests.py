@@ -229,7 +229,7 @@ class SendMove:
 class Sent:
     """The source's answer to it, when the VM is at its target for good; ``was`` is the state that it was in.
 
-    ``end`` is what the source tells of itself, with nothing of the VM left there.
+    ``end`` is what the source tells of itself, as to an :class:`EndMove`.
     """
 
     was: State

@@ -150,7 +150,9 @@ class MoveHypervisor(Protocol):
         """End its move; where there is none, nothing is done."""
 
     def move_stats(self, uuid: str) -> MoveStats | None:
-        """What the move that brought it here counted."""
+        """What the move that brought it here counted, however often it is asked; ``None`` before its end, and after
+        one that went ahead of its memory. Raises ``NotFound`` without the VM.
+        """
 
     def move_progress(self, uuid: str) -> MoveProgress | None:
         """How far its move to another host has come; ``None`` where there is none."""
@@ -163,7 +165,7 @@ class MoveDoors(Protocol):
         """Let ``source`` in for this VM, until then. As :meth:`MigrationPort.open`."""
 
     def is_open(self, uuid: str) -> bool:
-        """Whether anybody is let in for this VM."""
+        """Whether somebody is let in for this VM now."""
 
     def close(self, uuid: str, source: str) -> None:
         """Not for this VM any more; the last one shuts ``source`` out."""
@@ -274,10 +276,14 @@ class Silent:
     unproved: str = ""
     #: Whether it said to the last that it is still at it.
     at_work: bool = False
+    #: Whether it was not waited for any more, as the one that mattered had answered, or was not there.
+    passed_over: bool = False
 
     @property
     def told(self) -> str:
         """One line for the operator."""
+        if self.passed_over:
+            return f"was not waited for after {self.waited_s} s"
         if self.at_work:
             return f"still at it after {self.waited_s} s"
         if self.unproved:
@@ -328,7 +334,7 @@ class Fleet(Protocol):
         """One call to each host; each answers with plain data, an error, or not at all.
 
         Only what a host has signed is an answer, its error too. With a ``lead`` the other hosts are waited for as long
-        as that one is: their answers are worth nothing without its own.
+        as that one is, and a moment more where it answers well: they are ``passed_over`` then.
         """
 
     def seal(self, host: str, text: str, *, context: str) -> str:

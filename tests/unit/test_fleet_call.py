@@ -200,7 +200,7 @@ def test_without_a_good_answer_of_the_lead_nobody_is_waited_for() -> None:
     talk = Talk([Said(2.0, "h1", true(error)), Said(2.5, "h2", true({}, "h2"))], running("h1", "h2"), lead="h1")
     answers = talk.ask("h1", "h2", timeout_s=300)
     assert isinstance(answers["h1"], Unavailable) and talk.took_s < 2.1
-    assert isinstance(answers["h2"], Silent) and answers["h2"].at_work, "nobody says that it was silent"
+    assert isinstance(answers["h2"], Silent) and answers["h2"].passed_over, "nobody says that it was silent"
 
 
 def test_after_the_lead_the_others_have_a_moment() -> None:
@@ -219,4 +219,22 @@ def test_the_lead_is_waited_for_however_long_the_others_have_answered() -> None:
 def test_a_lead_that_is_gone_is_not_waited_for_by_those_who_wait_for_it() -> None:
     talk = Talk([], running("h2"), lead="h1")
     answers = talk.ask("h1", "h2", timeout_s=300)
-    assert isinstance(answers["h1"], Silent) and not answers["h1"].at_work and talk.took_s < 20
+    assert talk.took_s < 20 and isinstance(answers["h1"], Silent) and isinstance(answers["h2"], Silent)
+    assert not answers["h1"].at_work and not answers["h1"].passed_over and answers["h2"].passed_over
+
+
+def test_the_others_have_their_moment_whenever_the_lead_answers() -> None:
+    """Also where a turn ends meanwhile, or its answer comes while hosts are asked whether they are at it."""
+    for at in (5.9, 12.05):
+        talk = Talk([Said(at, "h1", true({})), Said(at + 0.5, "h2", true({}, "h2"))], running("h2"), lead="h1")
+        assert talk.ask("h1", "h2", timeout_s=300) == {"h1": {}, "h2": {}} and talk.took_s < at + 0.6
+    lost = Talk([Said(1.0, "h1", true({}), lost=True), Said(99.0, "h2", true({}, "h2"))], running("h2"), lead="h1")
+    assert lost.ask("h1", "h2", timeout_s=300)["h1"] == {} and lost.took_s < 7.1
+
+
+def test_a_lead_that_was_silent_lately_is_waited_for_all_the_same() -> None:
+    talk = Talk(
+        [Said(0.1, "h2", true({}, "h2")), Said(20.0, "h1", true({}))], lambda now: [Said(3.0, "h1", {"pid": 7})]
+    )
+    talk.lead, talk.doubted = "h1", frozenset({"h1"})
+    assert talk.ask("h1", "h2", timeout_s=300) == {"h1": {}, "h2": {}}

@@ -61,3 +61,14 @@ def test_a_deadline_that_is_over_opens_nothing(doors: DoorFiles) -> None:
     with pytest.raises(Refused) as told:
         doors.open(ONE, "h1", doors.clock.now() - 1)
     assert told.value.code == "claim_expired" and not lets_in(doors, "h1")
+
+
+def test_a_door_is_open_until_it_is_closed_or_its_time_is_over(doors: DoorFiles) -> None:
+    assert not doors.is_open(ONE)
+    doors.open(ONE, "h1", doors.clock.now() + 10)
+    assert doors.is_open(ONE) and not doors.is_open(TWO)
+    doors.close(ONE, "h1")
+    assert not doors.is_open(ONE)
+    doors.open(ONE, "h1", doors.clock.now() + 10)
+    doors.clock.sleep(11)
+    assert not doors.is_open(ONE)

@@ -29,8 +29,9 @@ class DoorFiles:
         replace(self.root / uuid, json.dumps({"source": source, "until_s": until_s}).encode(), mode=0o600)
 
     def is_open(self, uuid: str) -> bool:
-        """Whether anybody is let in for this VM, or was until its time was over."""
-        return (self.root / uuid).exists()
+        """Whether somebody is let in for this VM now."""
+        found = _read(self.root / uuid)
+        return found is not None and found[1] > self.clock.now()
 
     def close(self, uuid: str, source: str) -> None:
         """Not for this VM any more; the last one shuts ``source`` out."""

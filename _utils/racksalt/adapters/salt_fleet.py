@@ -120,6 +120,8 @@ class SaltFleet:
 
     def _remember(self, call: Call, answers: Mapping[str, Answer], doubted: Collection[str]) -> None:
         for host, answer in answers.items():
+            if isinstance(answer, Silent) and answer.passed_over:
+                continue
             if isinstance(answer, Silent) and not answer.at_work:
                 calls = [*self._unanswered(host), call][-_MOST_UNANSWERED:]
                 unproved = answer.unproved or self._silent.read(host).get("unproved", "")
