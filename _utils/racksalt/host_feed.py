@@ -23,7 +23,7 @@ SETTLE_S = 0.3
 #: And not more often than this.
 _REST_S = 2.0
 #: What changes so soon after a change was told by itself is told at the end of that time.
-BREATH_S = 0.25
+BREATH_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
