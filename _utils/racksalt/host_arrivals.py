@@ -61,7 +61,7 @@ class HostArrivals:
         uuid, clock = request.record.uuid, self.moves.vms.clock
         began, until, comes = clock.now(), request.deadline, False
         while (now := clock.now()) < until and (comes or self.moves.doors.is_open(uuid)):
-            moving = self._is_moving(uuid)
+            moving = self.moves.is_moving(uuid)
             if comes and moving is None:
                 break  # It has not come after all.
             if moving and not comes:
@@ -84,13 +84,6 @@ class HostArrivals:
                 return {"there": True, "removed": []}
             removed = self.moves.remove(vm, shared=request.shared)
         return {"there": False, "removed": removed}
-
-    def _is_moving(self, uuid: str) -> bool | None:
-        """Whether it is on its way here; ``None`` where there is nothing of it. Cheap: it is asked often."""
-        try:
-            return self.moves.vms.hypervisor.is_moving(uuid)
-        except NotFound:
-            return None
 
     def _arrived(self, uuid: str) -> Domain | None:
         """The VM, where it is here for good: its move is counted, which it is not before it has begun."""

@@ -97,7 +97,7 @@ class HostDepartures:
             if request.abort:
                 self.moves.quietly(self.moves.hypervisor.abort_move, request.uuid)
             with suppress(Unavailable), self.moves.sending(request.uuid, wait_s=0):
-                if not self._is_moving(request.uuid):
+                if not self.moves.is_moving(request.uuid):
                     before = self.moves.find(request.uuid)
                     self._put_back(request.uuid, request.was)
                     if before is not None and not request.abort:
@@ -161,7 +161,7 @@ class HostDepartures:
 
     def _put_back(self, uuid: str, was: State) -> None:
         """It stays. One that was started for its move only is stopped again: its guest has run no instruction."""
-        domain = None if self._is_moving(uuid) else self.moves.find(uuid)
+        domain = None if self.moves.is_moving(uuid) else self.moves.find(uuid)
         if domain is None:
             return
         if was in DOWN and domain.state == "paused":
@@ -176,13 +176,6 @@ class HostDepartures:
             self.moves.vms.hypervisor.resume(before.uuid)
         elif was == "running" and before.state in DOWN and _is_marked(before):
             self.moves.vms.hypervisor.start(before.uuid)
-
-    def _is_moving(self, uuid: str) -> bool:
-        """libvirt goes on with a move whose caller has died."""
-        try:
-            return self.moves.vms.hypervisor.is_moving(uuid)
-        except NotFound:
-            return False
 
 
 def _afterwards(known: Record, after: Record) -> Record:

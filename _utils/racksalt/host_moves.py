@@ -50,6 +50,16 @@ class HostMoves:
         """The domain, whosever it is."""
         return next(iter(self.vms.hypervisor.domains([uuid])), None)
 
+    def is_moving(self, uuid: str) -> bool | None:
+        """Whether it is on its way, from here or to here; ``None`` where there is nothing of it. Cheap: asked often.
+
+        libvirt goes on with a move whose caller has died.
+        """
+        try:
+            return self.vms.hypervisor.is_moving(uuid)
+        except NotFound:
+            return None
+
     def remove(self, vm: Record, *, shared: bool) -> list[str]:
         """All of it; the disks go last, when nothing can use them any more."""
         for step in (self.vms.hypervisor.destroy, self.vms.hypervisor.undefine, self.vms.hypervisor.destroy):

@@ -114,10 +114,10 @@ def test_what_could_not_be_read_is_told_later() -> None:
     turn(feed, host)
     rack.clock.sleep(1)
     host.hypervisor.destroy(uuid)
-    read, host.hypervisor.domains = host.hypervisor.domains, failing  # type: ignore[method-assign]
-    with pytest.raises(Unavailable):
-        turn(feed, host, uuid)
-    host.hypervisor.domains = read  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host.hypervisor, "domains", failing)
+        with pytest.raises(Unavailable):
+            turn(feed, host, uuid)
     (told,) = turn(feed, host)
     assert [domain.state for domain in told.changed] == ["stopped"]
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from racksalt import move_xml, record_proof
+from racksalt import record_proof
 from racksalt.errors import Cancelled, Conflict, Denied, NotFound, RacksaltError, Refused, Unavailable
-from racksalt.host_arrivals import HostArrivals
 from racksalt.host_moves import HostMoves
-from racksalt.host_requests import ActOnHost, EndMove, MoveEnd, SendMove, Way
+from racksalt.host_requests import ActOnHost, EndMove, MoveEnd
 from racksalt.migration import How
 from racksalt.model import Record, State
 from racksalt.move_calls import MoveCalls
@@ -672,8 +671,11 @@ def test_a_vm_between_two_reports_is_not_lost() -> None:
     assert [vm.record.uuid for vm in seen[0].vms()] == [uuid] and seen[0].holder("acme", "web1") == uuid
 
 
-def test_a_vm_that_stops_before_it_is_sent_arrives_stopped() -> None:
+@pytest.mark.parametrize("was", ["running", "paused"])
+def test_a_vm_that_stops_before_it_is_sent_arrives_stopped(was: State) -> None:
     rack, uuid = rack_with_vm()
+    if was == "paused":
+        rack.hosts["h1"].hypervisor.suspend(uuid)
 
     def stop(host: str, called: str) -> None:
         if (host, called) == ("h1", "rack_vm.send"):
@@ -763,69 +765,6 @@ def test_an_end_that_has_not_told_with_the_send_is_asked(late: str) -> None:
         receipt = migrate(rack)
     assert (late, "rack_vm.conclude") in rack.fleet.calls
     assert owners(rack, uuid) == {"h2": "running"} and nothing_of_it(rack, "h1") and receipt["to"]["after"] == "running"
-
-
-def awaited(rack: FakeRack, uuid: str, was: State = "running", *, timeout_s: float = 300) -> tuple[MoveEnd, float]:
-    """What h2 tells of a VM that is to come from h1 within a minute, and how long it takes to tell."""
-    host, began = rack.hosts["h2"], rack.clock.time
-    after = replace(record_of(rack, uuid), host="h2", generation=2)
-    request = SendMove(after, "h1", "h2", began + 60, was, Way(timeout_s=timeout_s))
-    return HostArrivals(host.moves()).await_arrival(request), rack.clock.time - began
-
-
-@pytest.mark.parametrize("door", ["open", "shut"])
-def test_a_vm_that_does_not_come_is_awaited_until_it_had_to(door: str) -> None:
-    rack, uuid = rack_with_vm()
-    if door == "open":
-        rack.hosts["h2"].doors.open(uuid, "h1", rack.clock.now() + 60)
-    told, took_s = awaited(rack, uuid)
-    assert told == MoveEnd() and took_s == pytest.approx(60 if door == "open" else 0, abs=1)
-
-
-@pytest.mark.parametrize("stays", [True, False])
-def test_a_vm_that_comes_is_awaited_while_it_does_whatever_the_door_is(stays: bool) -> None:
-    """It arrives, or it goes again; its door is shut after a while, as for one that takes long."""
-    rack, uuid = rack_with_vm()
-    host, began = rack.hosts["h2"], rack.clock.time
-    host.doors.open(uuid, "h1", began + 60)
-
-    def is_moving(_: str) -> bool:
-        waited_s = rack.clock.time - began
-        if waited_s > 50:
-            host.doors.close(uuid, "h1")
-        if waited_s < 5 or (waited_s > 200 and not stays):
-            raise NotFound("vm_not_found", uuid)
-        if waited_s > 200 and uuid not in host.hypervisor.xml:
-            host.hypervisor.xml[uuid] = move_xml.with_record(rack.hosts["h1"].hypervisor.xml[uuid], record)
-            host.hypervisor.states[uuid] = "running"
-        return waited_s <= 200
-
-    record = replace(record_of(rack, uuid), host="h2", generation=2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host.hypervisor, "is_moving", is_moving)
-        told, took_s = awaited(rack, uuid)
-    assert took_s == pytest.approx(200, abs=1) and told.state == ("running" if stays else None)
-
-
-def test_a_vm_that_comes_in_another_state_is_left_to_the_writer() -> None:
-    rack, uuid = rack_with_vm()
-    migrate(rack)
-    rack.hosts["h2"].doors.open(uuid, "h1", rack.clock.now() + 60)
-    told, took_s = awaited(rack, uuid, "paused")
-    assert told == MoveEnd() and took_s < 2 and rack.hosts["h2"].doors.open_to
-
-
-def test_a_paused_vm_that_stops_before_it_is_sent_arrives_stopped() -> None:
-    rack, uuid = rack_with_vm()
-    rack.hosts["h1"].hypervisor.suspend(uuid)
-
-    def stop(host: str, called: str) -> None:
-        if (host, called) == ("h1", "rack_vm.send"):
-            rack.hosts["h1"].hypervisor.destroy(uuid)
-
-    rack.fleet.before = stop
-    receipt = migrate(rack)
-    assert owners(rack, uuid) == {"h2": "stopped"} and receipt["from"]["before"] == "stopped" and not receipt["live"]
 
 
 def test_one_that_goes_ahead_of_its_memory_is_not_awaited() -> None:
