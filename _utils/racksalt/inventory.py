@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,15 @@ class Index:
     same_name: Mapping[str, tuple[str, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class Fuller:
+    """A host's load with the VMs that are on their way to it."""
+
+    before: HostLoad
+    coming: Sequence[Record]
+    load: HostLoad
+
+
 @dataclass(frozen=True)
 class Inventory:
     """All hosts and all claims at one moment; the records in the reports are those that count."""
@@ -88,6 +97,8 @@ class Inventory:
     hosts: Mapping[str, HostView]
     claims: tuple[Claim, ...] = ()
     counted: Index | None = field(default=None, repr=False, compare=False)
+    #: What was added up for the same reports with other claims.
+    added: Mapping[str, Fuller] = field(default_factory=dict, repr=False, compare=False)
     #: VMs that are to be deleted once their hosts answer: out of sight and quota, and still held.
     deleted: Mapping[str, Record] = field(default_factory=dict)
     #: Hosts of which nobody knows what they hold: neither read, nor in a snapshot, nor given up.
@@ -156,19 +167,12 @@ class Inventory:
 
     def loads(self) -> list[HostLoad]:
         """Each host's load, for placement; the room of a domain that a report shows is counted there."""
-        coming: dict[str, list[Record]] = {}
-        for record in (*self._in_flight, *self.deleted.values()):
-            coming.setdefault(record.host, []).append(record)
-        if not coming:
-            return list(self.index.loads.values())
-        return [
-            placement.with_coming(load, coming[name], there=self.index.on_hosts[name]) if name in coming else load
-            for name, load in self.index.loads.items()
-        ]
+        fuller = self._fuller
+        return [fuller[name].load if name in fuller else load for name, load in self.index.loads.items()]
 
     def with_claims(self, claims: Iterable[Claim]) -> Inventory:
-        """The same reports with today's claims."""
-        return replace(self, claims=tuple(claims), counted=self.index)
+        """The same reports with today's claims; only hosts that others are on their way to are added up again."""
+        return replace(self, claims=tuple(claims), counted=self.index, added=self._fuller)
 
     def survival(self) -> RackSurvival | None:
         """Whether the rack survives the loss of a host, where its policy asks for that.
@@ -190,6 +194,21 @@ class Inventory:
     @property
     def _new(self) -> list[Record]:
         return [one for one in self._in_flight if one.host in self.hosts and one.uuid not in self.index.vms]
+
+    @cached_property
+    def _fuller(self) -> Mapping[str, Fuller]:
+        """The hosts that VMs are on their way to."""
+        coming: dict[str, list[Record]] = {}
+        for record in (*self._in_flight, *self.deleted.values()):
+            if record.host in self.hosts:
+                coming.setdefault(record.host, []).append(record)
+        return {host: self._filled(host, records) for host, records in coming.items()}
+
+    def _filled(self, host: str, coming: list[Record]) -> Fuller:
+        load, known = self.index.loads[host], self.added.get(host)
+        if known and known.before is load and known.coming == coming:
+            return known
+        return Fuller(load, coming, placement.with_coming(load, coming, there=self.index.on_hosts[host]))
 
     @cached_property
     def _in_flight(self) -> tuple[Record, ...]:

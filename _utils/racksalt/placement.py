@@ -169,18 +169,20 @@ def candidates(wish: Wish, loads: Iterable[HostLoad]) -> list[HostLoad]:
     """The hosts that can take it, the emptiest first (by its fullest resource afterwards), then by name."""
     hosts = list(loads)
     wish = wish if wish.around else among(wish, hosts)
-    return [load for _, _, load in sorted(_suitable(wish, hosts)) if _survives(wish, load)]
+    return sorted(
+        (load for load in hosts if fits(wish, load)), key=lambda load: (fullness(wish, load), load.config.name)
+    )
 
 
 def best(wish: Wish, loads: Iterable[HostLoad]) -> HostLoad | None:
-    """The first of :func:`candidates`, without looking through the others."""
+    """The first of :func:`candidates`, without looking through the others: the emptiest are asked first."""
     hosts = list(loads)
     wish = wish if wish.around else among(wish, hosts)
-    found = list(_suitable(wish, hosts))
-    heapq.heapify(found)
-    while found:
-        _, _, load = heapq.heappop(found)
-        if _survives(wish, load):
+    emptiest = [(fullness(wish, load), load.config.name, at) for at, load in enumerate(hosts)]
+    heapq.heapify(emptiest)
+    while emptiest:
+        load = hosts[heapq.heappop(emptiest)[-1]]
+        if fits(wish, load):
             return load
     return None
 
@@ -215,12 +217,6 @@ def fullness(wish: Wish, load: HostLoad) -> float:
         (used.vcpus + room.vcpus) / (capacity_.vcpus or 1),
         (used.disk_gib + room.disk_gib) / (capacity_.disk_gib or 1),
     )
-
-
-def _suitable(wish: Wish, loads: Iterable[HostLoad]) -> Iterator[tuple[float, str, HostLoad]]:
-    for load in loads:
-        if has_room(wish, load) and allows(wish, load):
-            yield fullness(wish, load), load.config.name, load
 
 
 def _survives(wish: Wish, load: HostLoad) -> bool:

@@ -119,8 +119,8 @@ class VmCreate:
         A request that came before is the same create: its VM, or its claim while nobody knows yet.
         """
         claims = RackClaims(self.rack)
-        # All reports are counted before the lock is taken: under it, only claims are added.
-        seen = seen.with_claims(())
+        # All that is known is added up before the lock is taken: under it, only what was claimed since.
+        seen.loads()
         with self.rack.claims.locked():
             held = self.rack.claims.certain()
             if before:

@@ -97,8 +97,7 @@ def _locked(rack: FakeRack, settings: Settings, seen: Inventory, claims: int) ->
         for number in range(_RUNS):
             asked = CreateVm(f"t{number % _TENANTS}/new{number}", flavor="m1.tiny", image="tiny")
             order = resolve(caller, asked, settings, changes=True)
-            files.all()
-            claim = create._claim(caller, order, settings, seen)
+            claim = create._claim(caller, order, settings, seen.with_claims(files.all()))
             assert isinstance(claim, Claim)
             files.remove(claim.record.uuid)
         return files

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,7 @@ class ClaimFiles:
 
     root: Path = ROOT
     #: What was read before: under the lock only those that are new or changed are read again.
-    _known: dict[str, tuple[tuple[int, int, int], Claim]] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[str, tuple[tuple[int, int], Claim]] = field(default_factory=dict, repr=False, compare=False)
 
     def locked(self) -> AbstractContextManager[None]:
         """What is unique in the rack is decided by one at a time."""
@@ -36,22 +35,17 @@ class ClaimFiles:
 
     def all(self) -> list[Claim]:
         """Every claim that can be read; one that vanishes meanwhile was settled."""
-        claims = []
-        for path, claim in self._read():
-            if isinstance(claim, Claim):
-                claims.append(claim)
-            else:
-                log.error("claim %s cannot be read: %s", path, claim)
+        claims, wrong = self._read()
+        for path, error in wrong:
+            log.error("claim %s cannot be read: %s", path, error)
         return claims
 
     def certain(self) -> list[Claim]:
         """Every claim; refuses while one cannot be read, as what it holds is not known."""
-        claims = []
-        for path, claim in self._read():
-            if not isinstance(claim, Claim):
-                detail = f"{path}: {claim}; see whether its VM is there, then remove the file"
-                raise Unavailable("claim_unreadable", detail) from claim
-            claims.append(claim)
+        claims, wrong = self._read()
+        for path, error in wrong:
+            detail = f"{path}: {error}; see whether its VM is there, then remove the file"
+            raise Unavailable("claim_unreadable", detail) from error
         return claims
 
     def write(self, claim: Claim) -> None:
@@ -66,25 +60,29 @@ class ClaimFiles:
         if self.root.is_dir():
             sync_folder(self.root)
 
-    def _read(self) -> Iterator[tuple[str, Claim | Exception]]:
+    def _read(self) -> tuple[list[Claim], list[tuple[str, Exception]]]:
+        """All claims, and each file that is none with what is wrong."""
+        claims: list[Claim] = []
+        wrong: list[tuple[str, Exception]] = []
         if not self.root.is_dir():
-            return
+            return claims, wrong
         with os.scandir(self.root) as entries:
             files = [entry for entry in entries if entry.name.endswith(".json")]
         for gone in self._known.keys() - {entry.name for entry in files}:
             self._known.pop(gone, None)
         for entry in files:
             try:
-                yield entry.path, self._claim(entry)
+                claims.append(self._claim(entry))
             except FileNotFoundError:
                 continue
             except (BadInput, ValueError) as error:
-                yield entry.path, error
+                wrong.append((entry.path, error))
+        return claims, wrong
 
     def _claim(self, entry: os.DirEntry[str]) -> Claim:
         """A claim is never changed in place: each writing of it is another file."""
         now = entry.stat()
-        version = (now.st_ino, now.st_mtime_ns, now.st_size)
+        version = (now.st_ino, now.st_mtime_ns)
         known = self._known.get(entry.name)
         if known is not None and known[0] == version:
             return known[1]
