@@ -10,6 +10,7 @@ import base64
 import copy
 import hashlib
 import itertools
+import json
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -913,6 +914,9 @@ class FakeFiles:
 
     def once(self, names: Collection[str], parse: Callable[[Any], Any]) -> Any:
         return parse(self)
+
+    def stamp(self, names: Collection[str]) -> str:
+        return json.dumps({name: self.data.get(name) for name in names}, sort_keys=True, default=str)
 
     def change(self, name: str, edit: Callable[[Any], None], check: Callable[[Any], Any]) -> None:
         changed = FakeFiles(copy.deepcopy(self.data))

@@ -5,7 +5,7 @@ The same code as ever runs on it; no host is asked, no file is touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -68,6 +68,9 @@ class _Files:
         raise NotImplementedError("the pretended rack has its settings as a value")
 
     def once(self, names: Collection[str], parse: Callable[[SourceFolder], T]) -> T:
+        raise NotImplementedError("the pretended rack has its settings as a value")
+
+    def stamp(self, names: Collection[str]) -> Hashable:
         raise NotImplementedError("the pretended rack has its settings as a value")
 
     def change(self, name: str, edit: Callable[[Any], None], check: Callable[[SourceFolder], Any]) -> None:
@@ -320,6 +323,10 @@ class PretendedRack(Rack):
     def settings(self) -> Settings:
         """As it is given."""
         return self.current
+
+    def is_current(self, known: Settings) -> bool:
+        """Nobody changes a value."""
+        return True
 
     def inventory(self, current: Settings) -> Inventory:
         """As it is given."""

@@ -13,7 +13,7 @@ from racksalt.migration import How
 from racksalt.model import Claim, Record
 from racksalt.placement import HostLoad, Verdict, Wish
 from racksalt.rack import Rack
-from racksalt.rack_claims import CLAIM_S
+from racksalt.rack_claims import CLAIM_S, RackClaims
 from racksalt.settings import Settings
 
 
@@ -30,9 +30,10 @@ class MoveClaims:
         A deletion that waits is written under the same lock: one that came since the look is seen here.
         """
         with self.rack.claims.locked():
-            held = self.rack.claims.certain()
             if record.uuid in self.rack.settings().deletions:
                 raise _not_there(record)
+            RackClaims(self.rack).require_files(self.settings)
+            held = self.rack.claims.certain()
             claim = self.decide(record, target, how, seen.with_claims(held))
             self.rack.claims.write(claim)
         return claim

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -60,6 +60,9 @@ class RackFiles(SourceFolder, Protocol):
 
         Nobody may change the value.
         """
+
+    def stamp(self, names: Collection[str]) -> Hashable:
+        """What stands for these files as they are: another one after each change."""
 
     def locked(self) -> AbstractContextManager[None]: ...
 

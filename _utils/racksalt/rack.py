@@ -65,6 +65,10 @@ class Rack:
         """The rack's files as they are now: nothing is decided on yesterday's."""
         return settings.current(self.files)
 
+    def is_current(self, known: Settings) -> bool:
+        """Whether the rack's files are still those that these settings were read from."""
+        return settings.is_current(known, self.files)
+
     def require_writer(self, current: Settings) -> None:
         """Refuse a change on any master but the one that decides names, addresses and quotas."""
         if self.master != current.writer:

@@ -5,17 +5,21 @@ A claim ends by its host's word or by a look there, never by the death of whoeve
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from racksalt import shape
-from racksalt.errors import RacksaltError
+from racksalt.errors import Conflict, RacksaltError
 from racksalt.host_requests import PurgeOnHost
 from racksalt.inventory import Inventory
 from racksalt.model import Claim, Record
 from racksalt.ports import Silent
 from racksalt.rack import READ_TIMEOUT_S, Rack
+from racksalt.settings import Settings
+
+log = logging.getLogger(__name__)
 
 #: A host may begin a create until so long after its claim was written.
 CLAIM_S = 60.0
@@ -25,11 +29,20 @@ _SKEW_S = 5.0
 _SETTLED_S = 120.0
 
 
+class FilesChanged(Conflict):
+    """The rack's files are other ones than those that something was about to be decided on."""
+
+
 @dataclass(frozen=True, slots=True)
 class RackClaims:
     """What becomes of claims, on the writer."""
 
     rack: Rack
+
+    def require_files(self, known: Settings) -> None:
+        """Refuse to decide on the rack's files of before: a host may have been taken out since. Under the lock."""
+        if not self.rack.is_current(known):
+            raise FilesChanged("files_changed", "the rack's files were changed meanwhile; try again")
 
     def hold(self, record: Record) -> Claim:
         """A new claim, durable when this returns."""
@@ -44,8 +57,14 @@ class RackClaims:
         return later
 
     def settle(self, claim: Claim) -> None:
-        """The host has made it; the claim stays for readers whose look is older."""
-        self.change(claim, replace(claim, settled_at=self.rack.clock.now()))
+        """The host has made it; the claim stays for readers whose look is older.
+
+        Where that cannot be written now, what the host has made is made all the same: the watch settles it later.
+        """
+        try:
+            self.change(claim, replace(claim, settled_at=self.rack.clock.now()))
+        except RacksaltError as error:
+            log.error("%s is done, and its claim is not settled yet: %s", claim.record.title, error.detail)
 
     def end(self, claim: Claim) -> bool:
         """The claim is over, unless somebody has gone on with it meanwhile."""

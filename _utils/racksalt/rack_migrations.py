@@ -52,7 +52,7 @@ class RackMigrations:
     ) -> dict[str, Any]:
         """One whole move of the VM that ``record`` is of, as the hosts showed it; the receipt of both ends."""
         how, began = how or How(), self.rack.clock.now()
-        claim = self._claim(record, target, how, settings)
+        claim, settings = self._claim(record, target, how, settings)
         calls = MoveCalls(self.rack, claim, settings)
         log.info("%s moves from %s to %s, for %s", record.title, calls.source, calls.target, caller.user)
         try:
@@ -70,16 +70,19 @@ class RackMigrations:
             return self._told(claim, MoveEnds(self.rack).await_end(claim, settings), error, began)
         return self._conclude(sent, ends, began)
 
-    def _claim(self, record: Record, target: str | None, how: How, settings: Settings) -> Claim:
-        """A look of a moment ago is enough to begin, as the target checks again; a refusal needs a fresh one."""
-        claims = MoveClaims(self.rack, settings)
+    def _claim(self, record: Record, target: str | None, how: How, settings: Settings) -> tuple[Claim, Settings]:
+        """The claim, and the files that it was decided on.
+
+        A look of a moment ago is enough to begin, as the target checks again; a refusal needs a fresh one.
+        """
         recent = self.rack.recent_inventory(settings)
         if recent is not None:
             try:
-                return claims.hold(record, target, how, recent)
+                return MoveClaims(self.rack, settings).hold(record, target, how, recent), settings
             except RacksaltError as error:
                 log.debug("%s on a recent look: %s", error.code, error.detail)
-        return claims.hold(record, target, how, self.rack.inventory(settings))
+        now = self.rack.settings()
+        return MoveClaims(self.rack, now).hold(record, target, how, self.rack.inventory(now)), now
 
     def _plan(self, record: Record, target: str | None, how: How, settings: Settings) -> dict[str, Any]:
         claim = MoveClaims(self.rack, settings).decide(record, target, how, self.rack.inventory(settings))

@@ -7,8 +7,8 @@ never rendered: a comment holding ``{{ … }}`` must not run on the master.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -115,6 +115,8 @@ class Settings:
     survive: int = 0
     #: The CPU of guests; where there is none, each gets what its host has.
     cpu: CpuModel | None = None
+    #: What stood for the files before they were read.
+    stamp: Hashable = field(default=None, compare=False, repr=False)
 
 
 #: Each file, its shape, and the place of its defaults with what they are defaults of.
@@ -152,7 +154,13 @@ def load(folder: SourceFolder) -> Settings:
 
 def current(files: RackFiles) -> Settings:
     """The settings of the files as they are now, parsed only where a file has changed since; as :func:`load`."""
-    return files.once(tuple(FILES), load)
+    stamp = files.stamp(tuple(FILES))
+    return replace(files.once(tuple(FILES), load), stamp=stamp)
+
+
+def is_current(known: Settings, files: RackFiles) -> bool:
+    """Whether no file has changed since these settings were read; much less work than to read them again."""
+    return known.stamp == files.stamp(tuple(FILES))
 
 
 def network_of(settings: Settings, name: str | None) -> Network:

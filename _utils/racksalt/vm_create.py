@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +26,7 @@ from racksalt.placement import HostLoad, Wish
 from racksalt.ports import Answer, Silent
 from racksalt.quota import Usage
 from racksalt.rack import READ_TIMEOUT_S, Rack
-from racksalt.rack_claims import RackClaims
+from racksalt.rack_claims import FilesChanged, RackClaims
 from racksalt.rack_requests import CreateVm
 from racksalt.rack_vms import shown
 from racksalt.settings import Settings
@@ -38,6 +39,15 @@ _NOTHING_DONE = ("no_room", "claim_expired", "name_in_use", "address_in_use")
 #: A create looks at so many hosts before it gives up.
 _MOST_TRIES = 5
 _CREATE_TIMEOUT_S = 150.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A claim, or the VM that the same request has made before, and what it was decided on."""
+
+    order: Order
+    settings: Settings
+    what: Claim | Vm
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ class VmCreate:
             return self._plan(caller, order, settings)
         recent = self.rack.recent_inventory(settings)
         held = self._claim_on(caller, order, settings, recent) if recent else None
-        return self._make(caller, order, settings, held or self._first_claim(caller, order, settings))
+        return self._make(caller, _Held(order, settings, held) if held else self._claim_anew(caller, asked))
 
     def _plan(self, caller: Caller, order: Order, settings: Settings) -> dict[str, Any]:
         seen = self.rack.inventory(settings)
@@ -66,18 +76,18 @@ class VmCreate:
             return {"test": True, "changed": False, "vm": shown(caller, made)}
         return _plan(caller, self._decide(caller, order, settings, seen, {}), order)
 
-    def _make(self, caller: Caller, order: Order, settings: Settings, held: Claim | Vm) -> dict[str, Any]:
+    def _make(self, caller: Caller, held: _Held) -> dict[str, Any]:
         """Let hosts try, one after the other, until one has made it; the claim is always on the one that tries."""
         claims = RackClaims(self.rack)
         refused: dict[str, RacksaltError] = {}
-        while isinstance(held, Claim):
-            claim = held
-            answer = self._ask_host(claim, order, settings)
-            if isinstance(answer, Silent) and not self._is_made(claim, started=order.asked.start):
+        while isinstance(held.what, Claim):
+            claim = held.what
+            answer = self._ask_host(claim, held.order, held.settings)
+            if isinstance(answer, Silent) and not self._is_made(claim, started=held.order.asked.start):
                 raise _unconfirmed(caller, claim)
             if not isinstance(answer, RacksaltError):
                 claims.settle(claim)
-                state: State = "running" if order.asked.start else "stopped"
+                state: State = "running" if held.order.asked.start else "stopped"
                 return {"changed": True, "vm": shown(caller, Vm(claim.record, state, True))}
             refused[claim.record.host] = answer
             moved = answer.code in _NOTHING_DONE
@@ -85,16 +95,35 @@ class VmCreate:
                 raise _unconfirmed(caller, claim)
             if len(refused) >= _MOST_TRIES:
                 raise _failed(caller, refused) if not moved or claims.end(claim) else _unconfirmed(caller, claim)
-            seen = self.rack.inventory(settings)
-            held = self._claim(caller, order, settings, seen, refused, before=claim if moved else None)
-        return {"changed": False, "vm": shown(caller, held)}
+            try:
+                held = self._claim_anew(caller, held.order.asked, refused, before=claim if moved else None)
+            except RacksaltError:
+                with suppress(RacksaltError):
+                    claims.end(claim)
+                raise
+        return {"changed": False, "vm": shown(caller, held.what)}
 
-    def _first_claim(self, caller: Caller, order: Order, settings: Settings) -> Claim | Vm:
-        """A late claim that stands in the way is looked up first; the watch does so for the others."""
-        seen = self.rack.inventory(settings)
-        wanted = (order.tenant, order.name)
-        RackClaims(self.rack).tidy(seen, only=lambda record: (record.tenant, record.name) == wanted)
-        return self._claim(caller, order, settings, seen)
+    def _claim_anew(
+        self,
+        caller: Caller,
+        asked: CreateVm,
+        refused: Mapping[str, RacksaltError] = MappingProxyType({}),
+        before: Claim | None = None,
+    ) -> _Held:
+        """Decide on the rack's files and hosts as they are now; again, where the files are changed meanwhile.
+
+        A late claim that stands in the way is looked up first; the watch does so for the others.
+        """
+        for _ in range(_MOST_TRIES):
+            settings = self.rack.settings()
+            self.rack.require_writer(settings)
+            order = resolve(caller, asked, settings, changes=True)
+            seen = self.rack.inventory(settings)
+            if before is None and not refused:
+                RackClaims(self.rack).tidy(seen, only=_named(order.tenant, order.name))
+            with suppress(FilesChanged):
+                return _Held(order, settings, self._claim(caller, order, settings, seen, refused, before))
+        raise FilesChanged("files_changed", "the rack's files are being changed all the time; try again")
 
     def _claim_on(self, caller: Caller, order: Order, settings: Settings, recent: Inventory) -> Claim | None:
         """A claim by a look of a moment ago; ``None`` where it takes a fresh one to know."""
@@ -122,6 +151,7 @@ class VmCreate:
         # All that is known is added up before the lock is taken: under it, only what was claimed since.
         seen.loads()
         with self.rack.claims.locked():
+            claims.require_files(settings)
             held = self.rack.claims.certain()
             if before:
                 held = self._without(caller, before, held)
@@ -241,6 +271,10 @@ class VmCreate:
             return None
         text = json.dumps(shape.plain(secrets))
         return self.rack.fleet.seal(record.host, text, context=seal_context(record.host, record.uuid))
+
+
+def _named(tenant: str, name: str) -> Callable[[Record], bool]:
+    return lambda record: (record.tenant, record.name) == (tenant, name)
 
 
 def _is_open(claim: Claim) -> bool:

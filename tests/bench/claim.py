@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from typing import Any
 
 from racksalt import access, record_proof, shape
 from racksalt.adapters.claim_files import ClaimFiles
+from racksalt.adapters.yaml_files import YamlFolder
 from racksalt.inventory import HostView, Inventory
 from racksalt.ip_plan import mac_of
 from racksalt.model import Claim, Domain, HostReport, Nic, Record, Room
 from racksalt.rack_requests import CreateVm
 from racksalt.record_proof import Ring
-from racksalt.settings import Settings
+from racksalt.settings import FILES
 from racksalt.vm_create import VmCreate
 from racksalt.vm_order import resolve
 from tests.bench.figures import Figure, percentile
@@ -75,7 +77,7 @@ def measure() -> list[Figure]:
         _told("20,000 VMs added up", index_s),
     ]
     for claims in (0, 50, 200):
-        times = _locked(rack, settings, seen, claims)
+        times = _locked(rack, seen, claims)
         for says, values in (("lock to unlock", times.held_s), ("of it processor", times.worked_s)):
             p50, p99 = percentile(values, 50), percentile(values, 99)
             case = f"claim beside {claims} others, {says}"
@@ -85,10 +87,11 @@ def measure() -> list[Figure]:
     return figures
 
 
-def _locked(rack: FakeRack, settings: Settings, seen: Inventory, claims: int) -> TimedClaims:
+def _locked(rack: FakeRack, seen: Inventory, claims: int) -> TimedClaims:
     with tempfile.TemporaryDirectory(prefix="claims-", dir=Path.cwd()) as folder:
-        files = TimedClaims(Path(folder))
-        create = VmCreate(replace(rack.rack, claims=files))
+        files = TimedClaims(Path(folder) / "claims")
+        create = VmCreate(replace(rack.rack, claims=files, files=_written(rack, Path(folder))))
+        settings = create.rack.settings()
         caller = access.identify("root", settings)
         for number in range(claims):
             record = _record(f"h{number + 1}", 10**6 + number)
@@ -101,6 +104,15 @@ def _locked(rack: FakeRack, settings: Settings, seen: Inventory, claims: int) ->
             assert isinstance(claim, Claim)
             files.remove(claim.record.uuid)
         return files
+
+
+def _written(rack: FakeRack, folder: Path) -> YamlFolder:
+    """The rack's files on a disk. What was written lately is read anew each time, so that is waited for."""
+    for name in FILES:
+        path = folder / name
+        path.write_text(json.dumps(rack.rack.files.read(name).data), encoding="utf-8")
+    time.sleep(2.5)
+    return YamlFolder(folder)
 
 
 def _rack() -> FakeRack:

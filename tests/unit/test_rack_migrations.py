@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -771,3 +772,20 @@ def test_one_that_goes_ahead_of_its_memory_is_not_awaited() -> None:
     rack, _ = rack_with_vm()
     migrate(rack, post_copy=True)
     assert ("h2", "rack_vm.send") not in rack.fleet.calls and ("h2", "rack_vm.conclude") in rack.fleet.calls
+
+
+def test_a_target_that_is_taken_out_between_the_look_and_the_lock_gets_no_vm(monkeypatch: pytest.MonkeyPatch) -> None:
+    rack, uuid = rack_with_vm()
+
+    @contextmanager
+    def locked() -> Iterator[None]:
+        rack.rack.files.change(
+            "hosts.yaml", lambda data: data["hosts"].update({"h2": {"enabled": False}}), lambda folder: None
+        )
+        yield
+
+    monkeypatch.setattr(rack.claims, "locked", locked)
+    with pytest.raises(Refused) as told:
+        migrate(rack)
+    assert told.value.code == "migration_refused" and owners(rack, uuid) == {"h1": "running"}
+    assert open_claims(rack) == []

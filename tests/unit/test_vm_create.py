@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from racksalt import record_proof
 from racksalt.access import Caller, identify
 from racksalt.errors import BadInput, Conflict, Denied, NotFound, RacksaltError, Refused, Unavailable
+from racksalt.model import Claim
+from racksalt.rack_claims import RackClaims
 from racksalt.rack_places import RackPlaces
 from racksalt.rack_requests import ActOnVm, CreateVm, FindHosts, ListVms, ShowVm
 from racksalt.rack_vms import RackVms
@@ -303,3 +310,98 @@ def test_each_record_is_signed_for_the_host_that_made_it() -> None:
     (domain,) = rack.hosts["h2"].hypervisor.report().domains
     assert domain.record is not None and domain.record.host == "h2"
     assert record_proof.is_valid(domain.record, rack.rack.ring.read())
+
+
+def _disable(rack: FakeRack, host: str) -> None:
+    rack.rack.files.change(
+        "hosts.yaml", lambda data: data["hosts"].update({host: {"enabled": False}}), lambda folder: None
+    )
+
+
+def _before_the_lock(rack: FakeRack, monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
+    """Something changes between a look and the lock, the first time."""
+    left = [change]
+
+    @contextmanager
+    def locked() -> Iterator[None]:
+        if left:
+            left.pop()()
+        yield
+
+    monkeypatch.setattr(rack.claims, "locked", locked)
+
+
+def test_a_host_that_was_taken_out_while_another_one_tried_gets_no_vm() -> None:
+    rack = fake_rack(hosts=2)
+
+    def fail(step: str) -> None:
+        if step == "define":
+            _disable(rack, "h2")
+            raise Refused("disk_failed", "no space left on device")
+
+    rack.hosts["h1"].hypervisor.fault = fail
+    with pytest.raises(RacksaltError) as told:
+        create(rack, "root", "acme/web1")
+    assert told.value.code == "host_failed" and "h2" not in told.value.detail
+    assert rack.vms_on_hosts() == [] and rack.leftovers() == []
+
+
+def test_a_host_that_is_disabled_between_the_look_and_the_lock_gets_no_vm(monkeypatch: pytest.MonkeyPatch) -> None:
+    rack = fake_rack(hosts=2)
+    create(rack, "root", "acme/web1", host="h2")
+    _before_the_lock(rack, monkeypatch, lambda: _disable(rack, "h1"))
+    assert create(rack, "root", "acme/web2")["vm"]["host"] == "h2"
+
+
+def test_the_claim_of_a_host_that_was_added_meanwhile_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    rack = fake_rack(hosts=2)
+    uuid = create(rack, "root", "acme/web1")["vm"]["uuid"]
+    known = rack.claims.held.pop(uuid)
+    other = replace(known.record, uuid=str(UUID(int=9)), name="other", host="h9")
+
+    def add() -> None:
+        rack.rack.files.change("hosts.yaml", lambda data: data["hosts"].update({"h9": {}}), lambda folder: None)
+        rack.claims.write(Claim(other, rack.clock.time + 60))
+
+    _before_the_lock(rack, monkeypatch, add)
+    with pytest.raises(RacksaltError):
+        create(rack, "root", "acme/other")
+    assert [claim.record.host for claim in rack.claims.all()] == ["h9"]
+
+
+def test_files_that_change_all_the_time_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    rack = fake_rack(hosts=1)
+    numbers = itertools.count(1)
+
+    @contextmanager
+    def locked() -> Iterator[None]:
+        reason = f"change {next(numbers)}"
+        rack.rack.files.change(
+            "hosts.yaml",
+            lambda data: data["hosts"].update({"h1": {"enabled": False, "reason": reason}}),
+            lambda folder: None,
+        )
+        yield
+
+    monkeypatch.setattr(rack.claims, "locked", locked)
+    with pytest.raises(Conflict) as told:
+        create(rack)
+    assert told.value.code == "files_changed" and not rack.claims.held
+
+
+def test_a_vm_that_was_made_is_told_also_where_its_claim_cannot_be_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    rack = fake_rack()
+    write = rack.claims.write
+
+    def full(claim: Claim) -> None:
+        if claim.settled_at is not None:
+            raise Unavailable("not_written", "no space left on device")
+        write(claim)
+
+    monkeypatch.setattr(rack.claims, "write", full)
+    made = create(rack)
+    assert made["changed"] and rack.vms_on_hosts() == ["acme.web1"]
+    monkeypatch.undo()
+    rack.clock.sleep(600)
+    RackClaims(rack.rack).tidy(rack.rack.inventory(rack.rack.settings()))
+    assert all(claim.settled_at for claim in rack.claims.all())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -81,6 +81,10 @@ class YamlFolder:
         if all(stamp is None or stamp[-1] < now_ns - _SETTLED_NS for stamp in stamps):
             _parsed_before[key] = (stamps, value)
         return value
+
+    def stamp(self, names: Collection[str]) -> Hashable:
+        """What the file system says of these files; nothing is read."""
+        return tuple(_stamp(self.path / name) for name in names)
 
     def locked(self) -> AbstractContextManager[None]:
         """Only one process changes the files at a time."""
