@@ -10,7 +10,7 @@ from typing import Any
 
 from racksalt import domain_xml, seed, shape
 from racksalt.domain_xml import DiskFile, DomainPlan, KernelBoot
-from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Refused
+from racksalt.errors import BadInput, NotFound, RacksaltError
 from racksalt.host_admission import Admission
 from racksalt.host_requests import CreateOnHost, Secrets, seal_context
 from racksalt.host_vms import HostVms
@@ -33,16 +33,15 @@ class HostCreates:
         """
         vm = request.record
         admission = Admission(self.vms.host, vm)
-        with ExitStack() as undo:
-            with self.vms.lock():
-                admission.check_deadline(request.deadline, now=self.vms.clock.now())
-                with nullcontext() if test else self._begun_disk(request) as disk:
-                    known = self._admit(request, admission)
-                    if not known and not test:
-                        self._make(request, disk, undo)
-            if request.start and not test:
-                self._start(vm.uuid)
-            undo.pop_all()
+        with self.vms.lock(), ExitStack() as undo:
+            admission.check_deadline(request.deadline, now=self.vms.clock.now())
+            with nullcontext() if test else self._begun_disk(request) as disk:
+                known = self._admit(request, admission)
+                if not known and not test:
+                    self._make(request, disk, undo)
+            made = undo.pop_all()
+        if request.start and not test:
+            self._start(vm.uuid, made)
         return {"vm": vm.title, "changed": not known, "steps": [] if known else _steps(request)}
 
     def _admit(self, request: CreateOnHost, admission: Admission) -> bool:
@@ -121,15 +120,24 @@ class HostCreates:
             return KernelBoot(*paths, image.cmdline), None
         return None, DiskFile(self.vms.volumes.image_path(image.sha256), image.format, readonly=True)
 
-    def _start(self, uuid: str) -> None:
-        """Start it, unless the same create, sent again, has done so meanwhile."""
+    def _start(self, uuid: str, made: ExitStack) -> None:
+        """Start it, unless the same create, sent again, has done so meanwhile: then it is that one's too, and stays.
+
+        What was made for one that cannot be started is taken back under the host's lock, as others may make it anew.
+        """
         try:
             self.vms.hypervisor.start(uuid)
-        except (Conflict, Refused):
-            with suppress(RacksaltError):
-                if self.vms.hypervisor.state(uuid) == "running":
+        except BaseException as error:
+            with self.vms.lock(), made:
+                if isinstance(error, RacksaltError) and self._runs(uuid):
+                    made.pop_all()
                     return
-            raise
+                raise
+
+    def _runs(self, uuid: str) -> bool:
+        with suppress(RacksaltError):
+            return self.vms.hypervisor.state(uuid) == "running"
+        return False
 
 
 def _steps(request: CreateOnHost) -> list[str]:

@@ -38,6 +38,8 @@ RECENT_S = 2.0
 #: What a host's events tell is as good as a look for so long after all of it was told: two beats, and a little, as
 #: libvirt lets nobody read a domain while its QEMU starts.
 FRESH_S = 10.0
+#: Of a host that was read well, where its report is not there.
+_LOST = "its report was lost; ask again"
 #: So many new records that do not count are told to the audit by one look.
 _MOST_TOLD = 20
 
@@ -90,8 +92,9 @@ class Rack:
             shared = look is not None and asked_at <= look.began <= self.clock.now()
             if look is None or not shared or not set(look.hosts) >= set(current.hosts):
                 return self._look(current, ring)
-            known = self.last_known.read() | self._last(host for host, error in look.hosts.items() if error)
-        return self._seen(current, look, self._proven(current, known, ring))
+            looked = self.last_known.read()
+            known = looked | self._last(host for host, error in look.hosts.items() if error)
+        return self._seen(current, _kept(look, looked), self._proven(current, known, ring))
 
     def live_inventory(self, current: Settings) -> Inventory:
         """For reading: every host as its own events tell it, and one bulk read of those that cannot be known so.
@@ -117,7 +120,8 @@ class Rack:
         """
         look, ring, now = self.last_known.look(), self.ring.read(), self.clock.now()
         if look is not None and 0 <= now - look.began <= RECENT_S:
-            seen = self._seen(current, look, self._proven(current, self.last_known.read(), ring))
+            looked = self.last_known.read()
+            seen = self._seen(current, _kept(look, looked), self._proven(current, looked, ring))
             return seen if all(view.answers for view in seen.hosts.values()) else None
         fresh = self._fresh(current, now, touched=self.last_known.touched_unclaimed())
         if not fresh or len(fresh) < len(current.hosts):
@@ -199,7 +203,8 @@ class Rack:
                 began = self.clock.now()
                 part = Look(began, self.read_hosts(current, [*hosts, next(iter(fresh))])[1])
                 self.last_known.write_part(part)
-            return part, {**self._last(hosts), **fresh}
+            looked = {host: report for host in part.hosts if (report := self.last_known.read_one(host)) is not None}
+            return _kept(part, looked), {**self._last(hosts), **fresh}
 
     def _last(self, hosts: Iterable[str]) -> dict[str, HostReport]:
         """The newest that is known of each host, by a look or by its events."""
@@ -247,10 +252,16 @@ def _report(host: str, answer: Answer, began: float) -> HostReport | str:
     return told if isinstance(told, str) else replace(told, host=host, read_at=began)
 
 
+def _kept(look: Look, looked: Mapping[str, HostReport]) -> Look:
+    """The look, in which a host has not answered whose report could not be kept: what is there is from before it."""
+    lost = {host for host in look.hosts if host in looked and looked[host].read_at < look.began}
+    return Look(look.began, {host: error or (_LOST if host in lost else "") for host, error in look.hosts.items()})
+
+
 def _view(config: HostConfig, known: HostReport | None, look: Look) -> HostView:
     error = look.hosts.get(config.name, "not asked yet")
     if known is None and not error:
-        error = "its report was lost; ask again"
+        error = _LOST
     return HostView(config, known, not error, error)
 
 

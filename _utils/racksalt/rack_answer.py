@@ -122,11 +122,13 @@ def _object(came: Came) -> str | None:
 
 
 def _tenant(caller: Caller, asked: Any) -> str | None:
-    """The tenant that a call speaks of; no proof that it is the caller's."""
+    """The tenant that a call speaks of; none where it names a foreign one, which it does not change."""
     name = getattr(asked, "name", None) or ""
     named = name.partition("/")[0] if "/" in name else getattr(asked, "tenant", None)
     only = next(iter(caller.roles)) if len(caller.roles) == 1 else None
-    return named or only
+    if named:
+        return named if caller.operator or named in caller.roles else None
+    return only
 
 
 def _note_refusal(rack: Rack, act: Act, code: str) -> None:

@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from racksalt import ip_plan, placement, quota, record_proof, shape
 from racksalt.access import Caller
 from racksalt.errors import Conflict, RacksaltError, Refused, Unavailable
 from racksalt.host_requests import CreateOnHost, Secrets, seal_context
 from racksalt.inventory import Inventory, Vm
-from racksalt.model import Claim, HostReport, Nic, Record, State
+from racksalt.model import Claim, HostReport, Nic, Record
 from racksalt.names import new_uuid
 from racksalt.placement import HostLoad, Wish
 from racksalt.ports import Answer, Silent
@@ -87,8 +87,7 @@ class VmCreate:
                 raise _unconfirmed(caller, claim)
             if not isinstance(answer, RacksaltError):
                 claims.settle(claim)
-                state: State = "running" if held.order.asked.start else "stopped"
-                return {"changed": True, "vm": shown(caller, Vm(claim.record, state, True))}
+                return {"changed": True, "vm": shown(caller, Vm(claim.record, _wanted(held.order), True))}
             refused[claim.record.host] = answer
             moved = answer.code in _NOTHING_DONE
             if not moved and not claims.give_up(claim):
@@ -158,7 +157,7 @@ class VmCreate:
             held = self._on_hosts(held, settings)
             now_seen = seen.with_claims(held)
             same = next((claim for claim in held if _is_open(claim) and _is_same(order, claim.record)), None)
-            joined = _joinable(same) if same else None
+            joined = _joinable(same, order) if same else None
             made = _same_request(order, now_seen)
             if made:
                 return made
@@ -227,7 +226,7 @@ class VmCreate:
             spread=asked.spread,
             numa=flavor.numa,
             huge_pages=flavor.huge_pages,
-            wanted="running" if asked.start else "stopped",
+            wanted=_wanted(order),
         )
 
     def _is_made(self, claim: Claim, *, started: bool) -> bool:
@@ -273,6 +272,10 @@ class VmCreate:
         return self.rack.fleet.seal(record.host, text, context=seal_context(record.host, record.uuid))
 
 
+def _wanted(order: Order) -> Literal["running", "stopped"]:
+    return "running" if order.asked.start else "stopped"
+
+
 def _named(tenant: str, name: str) -> Callable[[Record], bool]:
     return lambda record: (record.tenant, record.name) == (tenant, name)
 
@@ -300,12 +303,16 @@ def _is_same(order: Order, record: Record) -> bool:
     }
     other = [what for what, (now, before) in pairs.items() if now != before]
     if other:
-        raise Conflict(
-            "request_id_used",
-            f"the request id {wanted} was for {record.title} with another {' and '.join(other)}; send a new one",
-            vm=record.title,
-        )
+        raise _used_otherwise(record, other)
     return True
+
+
+def _used_otherwise(record: Record, other: Sequence[str]) -> Conflict:
+    return Conflict(
+        "request_id_used",
+        f"the request id {record.request_id} was for {record.title} with another {' and '.join(other)}; send a new one",
+        vm=record.title,
+    )
 
 
 def _same_request(order: Order, seen: Inventory) -> Vm | None:
@@ -316,7 +323,9 @@ def _same_request(order: Order, seen: Inventory) -> Vm | None:
     return made if made and _is_same(order, made.record) else None
 
 
-def _joinable(claim: Claim) -> Claim:
+def _joinable(claim: Claim, order: Order) -> Claim:
+    if claim.record.wanted != _wanted(order):
+        raise _used_otherwise(claim.record, ["start"])
     if claim.ending != "no":
         raise Conflict(
             "request_ending",

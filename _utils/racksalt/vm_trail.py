@@ -22,7 +22,7 @@ _MARKS = tuple(f'"fun":"{fun}"'.encode() for fun in (*MADE, GONE, DRIFT))
 #: After these a deletion has changed nothing for certain.
 _REFUSED = (
     *("vm_not_found", "vm_protected", "role_reader", "name_ambiguous", "bad_input", "vm_in_flight", "vm_moving"),
-    *("tenant_not_found", "tenant_ambiguous", "tenant_missing"),
+    *("tenant_not_found", "tenant_ambiguous", "tenant_missing", "busy", "not_written", "inventory_incomplete"),
 )
 
 
@@ -34,6 +34,10 @@ class Made:
     title: str
     at: str
     line: int
+
+    @property
+    def tenant(self) -> str:
+        return self.title.partition("/")[0]
 
 
 @dataclass(slots=True)
@@ -64,7 +68,7 @@ class VmTrail:
         elif kind == "outcome":
             asked, result = self._asked.pop(job, None), line.data.get("result")
             if fun == GONE:
-                self._removed(job, result)
+                self._removed(line, job, result)
             elif result == "done":
                 self._accept(asked)
                 if line.data["time"] <= until:
@@ -77,17 +81,22 @@ class VmTrail:
             self._titles[title] = uuid
 
     def _remove(self, line: Line, job: str) -> None:
-        """From the moment on at which it was asked for: its host may be done before the outcome is written."""
-        named = line.data.get("object")
-        uuid = named if named in self.made else self._titles.get(_title(line) or "")
-        known = self.made.pop(str(uuid), None)
-        if known is not None:
-            self._going[job] = known
+        """From the moment on at which it was asked for: its host may be done before the outcome is written.
 
-    def _removed(self, job: str, result: object) -> None:
+        What is not of the caller's tenant stays: the deletion is refused, whatever its outcome will be.
+        """
+        named = line.data.get("object")
+        uuid = str(named if named in self.made else self._titles.get(_title(line) or ""))
+        known = self.made.get(uuid)
+        if known is not None and (line.data.get("operator") or known.tenant == line.data.get("tenant")):
+            self._going[job] = self.made.pop(uuid)
+
+    def _removed(self, line: Line, job: str, result: object) -> None:
         known = self._going.pop(job, None)
         if known is not None and result in _REFUSED:
             self.made[known.uuid] = known
+        if result == "done":
+            self.made.pop(str(line.data.get("vm")), None)
 
     def _accept(self, asked: Line | None) -> None:
         arguments = asked.data.get("arguments") if asked and asked.data.get("fun") == DRIFT else None

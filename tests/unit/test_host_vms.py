@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import pytest
 
 from racksalt import record_proof
-from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Refused
+from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Refused, Unavailable
 from racksalt.host_creates import HostCreates
 from racksalt.host_requests import (
     ActOnHost,
@@ -189,25 +190,60 @@ def test_a_host_is_filled_up_to_its_last_place_and_no_further() -> None:
     assert made == 4 == len(host.hypervisor.xml)
 
 
-def test_the_seconds_of_a_start_are_not_under_the_lock() -> None:
-    host, held = Host(), []
-
-    def watch(step: str) -> None:
-        held.append((step, inside[0]))
-
+def _watched(host: Host, fail: Callable[[str], None]) -> tuple[HostCreates, list[tuple[str, bool]]]:
+    """Creates on the host, and each step with whether it was under the lock."""
+    steps: list[tuple[str, bool]] = []
     inside = [False]
 
-    class Lock:
-        def __enter__(self) -> None:
-            inside[0] = True
-
-        def __exit__(self, *_: object) -> None:
+    @contextmanager
+    def lock() -> Iterator[None]:
+        inside[0] = True
+        try:
+            yield
+        finally:
             inside[0] = False
 
-    host.hypervisor.fault = watch
-    vms = HostVms("h1", host.hypervisor, host.volumes, Lock, host.clock, FakeKey("h1"))  # type: ignore[arg-type]  # the class itself is the lock
-    HostCreates(vms).create(request(host.clock))
-    assert ("define", True) in held and ("start", False) in held
+    def watch(step: str) -> None:
+        steps.append((step, inside[0]))
+        fail(step)
+
+    host.hypervisor.fault = host.volumes.fault = watch
+    return HostCreates(HostVms("h1", host.hypervisor, host.volumes, lock, host.clock, FakeKey("h1"))), steps
+
+
+def test_the_seconds_of_a_start_are_not_under_the_lock() -> None:
+    host = Host()
+    creates, steps = _watched(host, lambda step: None)
+    creates.create(request(host.clock))
+    assert ("define", True) in steps and ("start", False) in steps
+
+
+@pytest.mark.parametrize("failing", ["define", "start"])
+def test_what_is_taken_back_is_taken_back_under_the_lock(failing: str) -> None:
+    host = Host()
+
+    def fail(step: str) -> None:
+        if step == failing:
+            raise Refused("libvirt_refused", "the reason")
+
+    creates, steps = _watched(host, fail)
+    with pytest.raises(Refused):
+        creates.create(request(host.clock))
+    undone = steps[steps.index((failing, failing == "define")) + 1 :]
+    assert {step for step, _ in undone} >= {"release_address", "remove"} and all(held for _, held in undone)
+    assert host.leftovers() == []
+
+
+def test_a_start_that_fails_as_the_same_create_has_started_it_takes_nothing_back() -> None:
+    host = Host()
+
+    def fail(step: str) -> None:
+        if step == "start":
+            host.hypervisor.states[UUID.format(1)] = "running"
+            raise Unavailable("libvirt_failed", "another one holds it")
+
+    host.hypervisor.fault = fail
+    assert host.create()["changed"] and len(host.hypervisor.xml) == 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from racksalt.errors import Refused
 from racksalt.host_creates import HostCreates
 from racksalt.inventory import Inventory
-from racksalt.model import HostReport, Record, Room
+from racksalt.model import HostReport, Look, Record, Room
 from racksalt.rack import silent_hosts
 from tests.fakes import FakeRack, fake_rack, signed
 from tests.unit.test_host_vms import request, vm
@@ -84,3 +84,37 @@ def test_the_last_known_reports_may_be_deleted_at_any_time() -> None:
     assert [one.as_dict() for one in after.vms()] == [one.as_dict() for one in before.vms()]
     assert isinstance(rack.rack.last_known.read()["h1"], HostReport)
     assert after.loads()[0].used == before.loads()[0].used != Room()
+
+
+def test_a_report_that_could_not_be_kept_is_no_answer_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk the one of before is still there, which does not have what was made since."""
+    rack = fake_rack()
+    look(rack)
+    monkeypatch.setattr(rack.rack.last_known, "write", lambda report: None)
+    make(rack)
+    assert [vm.record.name for vm in look(rack).vms()] == ["web1"], "who asked himself has it"
+    assert rack.rack.recent_inventory(rack.rack.settings()) is None
+    monkeypatch.undo()
+    look(rack)
+    assert rack.rack.recent_inventory(rack.rack.settings()) is not None
+
+
+def test_a_shared_look_whose_report_could_not_be_kept_tells_so() -> None:
+    rack = fake_rack()
+    look(rack)
+    later = rack.clock.time + 1.5 * rack.clock.tick
+    rack.rack.last_known.write_look(Look(later, dict.fromkeys(rack.hosts, "")))
+    seen = look(rack)
+    assert {view.error for view in seen.hosts.values()} == {"its report was lost; ask again"}
+    assert not any(view.answers for view in seen.hosts.values())
+
+
+def test_a_part_of_a_look_whose_report_could_not_be_kept_tells_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    rack = fake_rack(hosts=2)
+    look(rack)
+    settings = rack.rack.settings()
+    rack.rack.last_known.write_live(replace(rack.rack.last_known.read_one("h2"), read_at=rack.clock.now()))
+    rack.clock.sleep(1)
+    monkeypatch.setattr(rack.rack.last_known, "write", lambda report: None)
+    seen = rack.rack.live_inventory(settings)
+    assert seen.hosts["h2"].answers and seen.hosts["h1"].error == "its report was lost; ask again"

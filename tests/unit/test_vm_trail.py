@@ -24,7 +24,8 @@ class Audit:
     def call(self, fun: str, object: str | None, result: str | None = "done", **more: Any) -> None:
         """An intent, and its outcome where there is one."""
         vm, arguments = more.pop("vm", None), more.pop("arguments", {})
-        act = Act("alice", fun, None, f"2026{len(self.texts):016d}", more.pop("tenant", "acme"), object, arguments)
+        tenant, operator = more.pop("tenant", "acme"), more.pop("operator", False)
+        act = Act("alice", fun, None, f"2026{len(self.texts):016d}", tenant, object, arguments, operator)
         self.add(audit.intent(act))
         if result is not None:
             self.add(audit.outcome(act, result, vm=vm))
@@ -68,7 +69,7 @@ def test_it_is_gone_as_soon_as_its_deletion_was_begun(lines: Audit, named: str, 
     assert lines.made() == {}
 
 
-@pytest.mark.parametrize("result", ["vm_protected", "vm_not_found", "vm_moving", "tenant_not_found"])
+@pytest.mark.parametrize("result", ["vm_protected", "vm_not_found", "vm_moving", "tenant_not_found", "busy"])
 def test_a_refused_deletion_changes_nothing(lines: Audit, result: str) -> None:
     lines.call("rack_vm.delete", "web1", result)
     assert lines.made() == {UUID: "acme/web1"}
@@ -95,3 +96,21 @@ def test_what_was_accepted_is_known_by_the_intent_of_what_was_done(lines: Audit)
     lines.call("rack_host.drift", None, "drift_gone", arguments={"adopt": "b" * 12})
     lines.call("rack_host.drift", None, arguments={"revert": "c" * 12})
     assert VmTrail().add(lines.texts, until=LATE).accepted == {"a" * 12}
+
+
+@pytest.mark.parametrize("named", ["acme/web1", UUID])
+@pytest.mark.parametrize("tenant", ["beta", None])
+def test_whose_it_is_not_makes_it_forgotten_by_no_outcome(lines: Audit, named: str, tenant: str | None) -> None:
+    for result in ("job_cancelled", "vm_not_found", "host_silent", None):
+        lines.call("rack_vm.delete", named, result, tenant=tenant)
+    assert lines.made() == {UUID: "acme/web1"}
+
+
+@pytest.mark.parametrize("named", ["acme/web1", UUID])
+def test_an_operator_and_a_user_of_two_tenants_delete_it_all_the_same(lines: Audit, named: str) -> None:
+    texts, head = list(lines.texts), lines.head
+    lines.call("rack_vm.delete", named, "host_silent", tenant=None, operator=True)
+    assert lines.made() == {}
+    lines.texts, lines.head = texts, head
+    lines.call("rack_vm.delete", named, tenant=None, vm=UUID)
+    assert lines.made() == {}
