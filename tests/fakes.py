@@ -80,13 +80,19 @@ class FakeClock:
 
     time: float = 1_000_000.0
     tick: float = 0.001
+    passed: float = 0.0
 
     def now(self) -> float:
-        self.time += self.tick
+        self.sleep(self.tick)
         return self.time
+
+    def steady(self) -> float:
+        self.sleep(self.tick)
+        return self.passed
 
     def sleep(self, seconds: float) -> None:
         self.time += seconds
+        self.passed += seconds
 
 
 @contextmanager
@@ -651,10 +657,8 @@ class FakeBus:
         at, job = min(coming, default=(float("inf"), ""))
         if at > self.clock.time + wait_s:
             self.clock.sleep(wait_s)
-        else:
-            self.clock.time = max(self.clock.time, at)
-        if at > self.clock.time:
             return None
+        self.clock.sleep(max(0.0, at - self.clock.time))
         _, said = self.coming[job].pop(0)
         return Return(job, said.name, said.returned)
 

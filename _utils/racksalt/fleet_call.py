@@ -60,37 +60,37 @@ class FleetCall:
 
     def run(self, hosts: Sequence[str], arguments: Sequence[Any], *, timeout_s: float) -> dict[str, Answer]:
         """What each host has signed as its answer; ``Silent`` for the others."""
-        began = self.clock.now()
+        began = self.clock.steady()
         reached = self.bus.publish(hosts, self.call.function, arguments, job=self.call.job)
         waiting, running = set(reached) & set(hosts), set[str]()
         long = timeout_s >= _LONG_S
         pause_s, asks_from_s = (_LOOK_AGAIN_AFTER_S, _ASK_LONG_AFTER_S) if long else (_ASK_AGAIN_AFTER_S, 0.0)
-        while waiting and (left_s := timeout_s - (self.clock.now() - began)) > 0:
+        while waiting and (left_s := timeout_s - (self.clock.steady() - began)) > 0:
             self._collect(hosts, waiting, for_s=min(pause_s, left_s), began=began)
             if self._lead_is_done(waiting):
                 break
             self._look_up(waiting)
             if self._lead_is_done(waiting):
                 continue
-            if waiting and self.clock.now() - began >= asks_from_s:
+            if waiting and self.clock.steady() - began >= asks_from_s:
                 patience_s = _STILL_BUSY_S if running else _STILL_THERE_S
-                left_s = max(_NO_IS_FINAL_S, timeout_s - (self.clock.now() - began))
+                left_s = max(_NO_IS_FINAL_S, timeout_s - (self.clock.steady() - began))
                 running = self._still_running(hosts, waiting, for_s=min(patience_s, left_s))
                 self._look_up(waiting)
                 if not self._lead_is_done(waiting):
                     waiting &= running
                 pause_s = min(2 * pause_s, _ASK_AGAIN_AT_MOST_S)
-        waited_s = round(self.clock.now() - began, 1)
+        waited_s = round(self.clock.steady() - began, 1)
         over = waiting if self._lead_is_done(waiting) else frozenset[str]()
         silent = {host: Silent(waited_s, self._dropped.get(host, ""), host in running, host in over) for host in hosts}
         return silent | self._answers
 
     def _collect(self, hosts: Sequence[str], waiting: set[str], *, for_s: float, began: float) -> None:
         """Take returns off the bus until nobody is waited for any more."""
-        until = self.clock.now() + for_s
-        while waiting and (left_s := self._until(until, waiting) - self.clock.now()) > 0:
+        until = self.clock.steady() + for_s
+        while waiting and (left_s := self._until(until, waiting) - self.clock.steady()) > 0:
             only_doubted = self._need_not_wait(waiting)
-            grace_s = max(_GRACE_S, self.clock.now() - began)
+            grace_s = max(_GRACE_S, self.clock.steady() - began)
             came = self.bus.next_return([self.call.job], wait_s=min(left_s, grace_s) if only_doubted else left_s)
             if came is None and only_doubted:
                 return
@@ -109,7 +109,7 @@ class FleetCall:
         elif host not in self._answers:
             self._answers[host] = answer = host_answers.told(judged.answer, host)
             if host == self.lead and not isinstance(answer, RacksaltError):
-                self._others_until = self.clock.now() + _AFTER_LEAD_S
+                self._others_until = self.clock.steady() + _AFTER_LEAD_S
 
     def _drop(self, host: str, reason: str) -> None:
         if host not in self._dropped:
@@ -144,8 +144,8 @@ class FleetCall:
         asked = set(self.bus.publish(sorted(waiting), "saltutil.find_job", [self.call.job], job=job)) & waiting
         yes: set[str] = set()
         no: set[str] = set()
-        until = self.clock.now() + (_GRACE_S if self._need_not_wait(asked) else for_s)
-        while asked - yes and not self._lead_is_done(waiting) and (left_s := until - self.clock.now()) > 0:
+        until = self.clock.steady() + (_GRACE_S if self._need_not_wait(asked) else for_s)
+        while asked - yes and not self._lead_is_done(waiting) and (left_s := until - self.clock.steady()) > 0:
             came = self.bus.next_return([job, self.call.job], wait_s=left_s)
             if came is None:
                 break
@@ -156,5 +156,5 @@ class FleetCall:
             else:
                 (yes if came.value and isinstance(came.value, Mapping) else no).add(came.host)
             if asked <= yes | no:
-                until = min(until, self.clock.now() + _NO_IS_FINAL_S)
+                until = min(until, self.clock.steady() + _NO_IS_FINAL_S)
         return waiting & yes

@@ -307,6 +307,9 @@ class _Clock:
     def now(self) -> float:
         return self.begin + self.waited_s
 
+    def steady(self) -> float:
+        return self.waited_s
+
     def sleep(self, seconds: float) -> None:
         self.waited_s += seconds
 

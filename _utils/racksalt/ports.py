@@ -25,7 +25,10 @@ class Clock(Protocol):
     """Time, so that tests need not wait."""
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Seconds since the epoch; somebody may set them forward or back."""
+
+    def steady(self) -> float:
+        """Seconds that only go on: how long something takes, within one process."""
 
     def sleep(self, seconds: float) -> None:
         """Wait."""

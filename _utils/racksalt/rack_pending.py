@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 FILE = "pending.yaml"
 #: A host waits up to a minute for its own lock, and a deletion cuts a guest's power.
 _SETTLE_TIMEOUT_S = 90.0
+#: And for the word alone it needs no more than this: others wait for theirs meanwhile.
+_WORD_TIMEOUT_S = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,18 @@ class RackPending:
         return _told(record.uuid, record.title, changed=True)
 
     def apply(
-        self, settings: Settings, seen: Inventory, *, woken: Collection[str] = (), resting: Collection[str] = ()
+        self,
+        settings: Settings,
+        seen: Inventory,
+        *,
+        woken: Collection[str] = (),
+        resting: Collection[str] = (),
+        last: Collection[str] = (),
     ) -> Applied:
         """On every host that answers, delete what waits for it, and give those that have booted the word to go on.
 
-        Those come first, as they wait for no long time; ``resting`` are hosts that are left alone.
+        Those come first, as they wait for no long time; ``resting`` are hosts that are left alone, and ``last`` those
+        that nobody else is to wait for.
         """
         self._drop_unknown(settings)
         waiting: dict[str, dict[str, Deletion]] = {}
@@ -75,11 +84,11 @@ class RackPending:
         lines: list[str] = []
         reached: list[str] = []
         missed: dict[str, float] = {}
-        for host in sorted({*waiting, *woken} - {*resting}, key=lambda host: (host not in woken, host)):
-            began = self.rack.clock.now()
+        for host in sorted({*waiting, *woken} - {*resting}, key=lambda host: (host in last, host not in woken, host)):
+            began = self.rack.clock.steady()
             told = self._settle(host, waiting.get(host, {}), settings, seen)
             if told is None:
-                missed[host] = self.rack.clock.now() - began
+                missed[host] = self.rack.clock.steady() - began
             else:
                 reached.append(host)
                 lines += told
@@ -99,7 +108,8 @@ class RackPending:
         records = tuple(pending.record_of(uuid, one, rack=settings.rack) for uuid, one in waiting.items())
         arguments = {"request": shape.plain(SettleOnHost(records, keep_off(host, seen)))}
         try:
-            answer = self.rack.fleet.ask([host], "rack_host.settle", arguments, timeout_s=_SETTLE_TIMEOUT_S)[host]
+            timeout_s = _SETTLE_TIMEOUT_S if waiting else _WORD_TIMEOUT_S
+            answer = self.rack.fleet.ask([host], "rack_host.settle", arguments, timeout_s=timeout_s)[host]
         except RacksaltError as error:
             answer = error
         if isinstance(answer, (Silent, RacksaltError)):

@@ -48,9 +48,9 @@ class RackWatch:
             self._tell(rack, str(data.get("id", ""))[:64], f"{unproved.reason}: {tag[:100]}")
 
     def _tell(self, rack: Rack, claimed: str, reason: str) -> None:
-        now = rack.clock.now()
+        now = rack.clock.steady()
         sender = claimed if claimed in self._told_at or len(self._told_at) < _MOST_SENDERS else ""
-        if now - self._told_at.get(sender, -_QUIET_S) < _QUIET_S:
+        if sender in self._told_at and now - self._told_at[sender] < _QUIET_S:
             return
         self._told_at[sender] = now
         rack.audit.append(audit.dropped(claimed, "", reason=reason))

@@ -238,3 +238,14 @@ def test_a_lead_that_was_silent_lately_is_waited_for_all_the_same() -> None:
     )
     talk.lead, talk.doubted = "h1", frozenset({"h1"})
     assert talk.ask("h1", "h2", timeout_s=300) == {"h1": {}, "h2": {}}
+
+
+def test_a_clock_that_is_set_back_makes_no_wait_longer() -> None:
+    clock = FakeClock()
+
+    def set_back(now: float) -> list[Said]:
+        clock.time -= 3600
+        return []
+
+    talk = Talk([], set_back, clock)
+    assert isinstance(talk.ask("h1")["h1"], Silent) and clock.passed < 60

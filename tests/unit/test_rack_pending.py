@@ -202,6 +202,36 @@ def test_a_host_that_hangs_does_not_keep_others_waiting(rack: FakeRack) -> None:
     assert rack.vms_on_hosts() == [] and not rack.files.data["pending.yaml"]["deletions"]
 
 
+def test_a_host_that_hangs_with_ever_new_boots_does_not_keep_the_word_from_others(rack: FakeRack) -> None:
+    rogue = rack.hosts["h1"]
+    rogue.silent = False
+
+    def hang(name: str, function: str) -> None:
+        if name == "h1" and function == "rack_host.settle":
+            rack.clock.sleep(25)
+            rogue.loses_returns = True
+        elif name == "h1":
+            rogue.loses_returns = False
+
+    rack.fleet.before = hang
+    watch, asked = AwayWatch(), []
+    for _ in range(6):
+        rogue.crash()
+        turn(rack, watch)
+        asked.append(rack.fleet.calls.count(("h1", "rack_host.settle")))
+        rack.fleet.calls.clear()
+    assert sum(asked) == 2, "whatever boot it tells, it is left alone after the second time"
+    rack.hosts["h2"].crash()
+    turn(rack, watch)
+    assert [call for call in rack.fleet.calls if call[1] == "rack_host.settle"] == [("h2", "rack_host.settle")]
+    rack.clock.sleep(900)
+    rack.hosts["h3"].crash()
+    rack.fleet.calls.clear()
+    turn(rack, watch)
+    settles = [call[0] for call in rack.fleet.calls if call[1] == "rack_host.settle"]
+    assert settles == ["h3", "h1"], "it comes last"
+
+
 def test_the_operator_sees_what_waits(rack: FakeRack) -> None:
     act(rack, "delete")
     settings = rack.rack.settings()

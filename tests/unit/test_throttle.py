@@ -147,3 +147,17 @@ def test_many_codes_and_many_addresses_are_bounded_too() -> None:
     addresses = [f"2001:db8:0:{number:x}::1" for number in range(5000)]
     told = sum(seldom.is_news("", address, code="login_needed") for address in addresses)
     assert told == throttle._TOLD_IN_ALL - throttle._TOLD_OF_ONE_ADDRESS
+
+
+def test_a_clock_that_is_set_back_locks_nobody_out_and_mutes_nothing() -> None:
+    clock = FakeClock(tick=0)
+    guard, seldom = Throttle(clock), Seldom(clock)
+    for _ in range(FAILURES_PER_USER):
+        assert guard.attempt("alice", "10.0.0.1") == 0
+        guard.failed("alice", "10.0.0.1")
+    assert seldom.is_news("alice", "10.0.0.1", code="login_refused")
+    clock.time -= 3600
+    assert 0 < guard.attempt("alice", "10.0.0.1") <= WINDOW_S
+    clock.sleep(WINDOW_S)
+    assert guard.attempt("alice", "10.0.0.1") == 0
+    assert seldom.is_news("alice", "10.0.0.1", code="login_refused")

@@ -75,11 +75,11 @@ class JobsAtOnce:
 
     def _started(self, user: str, jid: str) -> None:
         with self._lock:
-            self._unseen.setdefault(user, {})[jid] = self.clock.now()
+            self._unseen.setdefault(user, {})[jid] = self.clock.steady()
 
     def _count(self, user: str) -> int:
         """A job that was started a moment ago counts too, until it is listed or could have ended long since."""
-        listed, now = self.listed(user), self.clock.now()
+        listed, now = self.listed(user), self.clock.steady()
         unseen = {
             jid: at for jid, at in self._unseen.pop(user, {}).items() if jid not in listed and now - at < _UNSEEN_S
         }

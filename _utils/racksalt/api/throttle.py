@@ -100,14 +100,14 @@ class Throttle:
             self._times[key].pop()
 
     def _count(self, key: Hashable) -> None:
-        self._times.setdefault(key, deque(maxlen=LOGINS_PER_USER)).append(self.clock.now())
+        self._times.setdefault(key, deque(maxlen=LOGINS_PER_USER)).append(self.clock.steady())
         _forget_oldest(self._times)
 
     def _wait_for(self, key: Hashable, most: int) -> float:
         times = self._times.get(key)
         if times is None:
             return 0.0
-        now = self.clock.now()
+        now = self.clock.steady()
         while times and times[0] <= now - WINDOW_S:
             times.popleft()
         if not times:
@@ -133,7 +133,7 @@ class Seldom:
         """Whether to say it."""
         address = origin(address)
         with self._lock:
-            since = self.clock.now() - WINDOW_S
+            since = self.clock.steady() - WINDOW_S
             while self._told and next(iter(self._told.values())) <= since:
                 del self._told[next(iter(self._told))]
             of_address = sum(1 for _, told, _ in self._told if told == address)
@@ -141,7 +141,7 @@ class Seldom:
                 return False
             if len(self._told) >= _TOLD_IN_ALL:
                 return False
-            self._told[(user, address, code)] = self.clock.now()
+            self._told[(user, address, code)] = self.clock.steady()
             return True
 
 
