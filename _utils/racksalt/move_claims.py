@@ -13,7 +13,7 @@ from racksalt.migration import How
 from racksalt.model import Claim, Record
 from racksalt.placement import HostLoad, Verdict, Wish
 from racksalt.rack import Rack
-from racksalt.rack_claims import CLAIM_S, RackClaims
+from racksalt.rack_claims import CLAIM_S
 from racksalt.settings import Settings
 
 
@@ -32,7 +32,8 @@ class MoveClaims:
         with self.rack.claims.locked():
             if record.uuid in self.rack.settings().deletions:
                 raise _not_there(record)
-            RackClaims(self.rack).require_files(self.settings)
+            if not self.rack.is_current(self.settings):
+                raise Conflict("files_changed", "the rack's files were changed meanwhile; try again")
             held = self.rack.claims.certain()
             claim = self.decide(record, target, how, seen.with_claims(held))
             self.rack.claims.write(claim)

@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from racksalt import shape
-from racksalt.errors import Conflict, RacksaltError
+from racksalt.errors import RacksaltError
 from racksalt.host_requests import PurgeOnHost
 from racksalt.inventory import Inventory
 from racksalt.model import Claim, Record
 from racksalt.ports import Silent
 from racksalt.rack import READ_TIMEOUT_S, Rack
-from racksalt.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -29,20 +28,11 @@ _SKEW_S = 5.0
 _SETTLED_S = 120.0
 
 
-class FilesChanged(Conflict):
-    """The rack's files are other ones than those that something was about to be decided on."""
-
-
 @dataclass(frozen=True, slots=True)
 class RackClaims:
     """What becomes of claims, on the writer."""
 
     rack: Rack
-
-    def require_files(self, known: Settings) -> None:
-        """Refuse to decide on the rack's files of before: a host may have been taken out since. Under the lock."""
-        if not self.rack.is_current(known):
-            raise FilesChanged("files_changed", "the rack's files were changed meanwhile; try again")
 
     def hold(self, record: Record) -> Claim:
         """A new claim, durable when this returns."""

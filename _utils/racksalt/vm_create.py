@@ -26,7 +26,7 @@ from racksalt.placement import HostLoad, Wish
 from racksalt.ports import Answer, Silent
 from racksalt.quota import Usage
 from racksalt.rack import READ_TIMEOUT_S, Rack
-from racksalt.rack_claims import FilesChanged, RackClaims
+from racksalt.rack_claims import RackClaims
 from racksalt.rack_requests import CreateVm
 from racksalt.rack_vms import shown
 from racksalt.settings import Settings
@@ -120,9 +120,10 @@ class VmCreate:
             seen = self.rack.inventory(settings)
             if before is None and not refused:
                 RackClaims(self.rack).tidy(seen, only=_named(order.tenant, order.name))
-            with suppress(FilesChanged):
-                return _Held(order, settings, self._claim(caller, order, settings, seen, refused, before))
-        raise FilesChanged("files_changed", "the rack's files are being changed all the time; try again")
+            held = self._claim(caller, order, settings, seen, refused, before)
+            if held is not None:
+                return _Held(order, settings, held)
+        raise Conflict("files_changed", "the rack's files are being changed all the time; try again")
 
     def _claim_on(self, caller: Caller, order: Order, settings: Settings, recent: Inventory) -> Claim | None:
         """A claim by a look of a moment ago; ``None`` where it takes a fresh one to know."""
@@ -141,16 +142,18 @@ class VmCreate:
         seen: Inventory,
         refused: Mapping[str, RacksaltError] = MappingProxyType({}),
         before: Claim | None = None,
-    ) -> Claim | Vm:
+    ) -> Claim | Vm | None:
         """Decide under the lock and write it down; ``before`` is the claim that a host refused.
 
+        ``None`` where the rack's files have changed: a host that they had may be taken out by now.
         A request that came before is the same create: its VM, or its claim while nobody knows yet.
         """
         claims = RackClaims(self.rack)
         # All that is known is added up before the lock is taken: under it, only what was claimed since.
         seen.loads()
         with self.rack.claims.locked():
-            claims.require_files(settings)
+            if not self.rack.is_current(settings):
+                return None
             held = self.rack.claims.certain()
             if before:
                 held = self._without(caller, before, held)
