@@ -160,12 +160,15 @@ class VmCreate:
             held = self._on_hosts(held, settings)
             now_seen = seen.with_claims(held)
             same = next((claim for claim in held if _is_open(claim) and _is_same(order, claim.record)), None)
-            joined = _joinable(same, order) if same else None
+            if same and same.ending != "no":
+                raise _ending(same)
             made = _same_request(order, now_seen)
             if made:
                 return made
-            if joined:
-                return claims.join(joined)
+            if same and same.record.wanted != _wanted(order):
+                raise _used_otherwise(same.record, ["start"])
+            if same:
+                return claims.join(same)
             record, _ = self._decide(caller, order, settings, now_seen, refused)
             return claims.hold(record_proof.sign(record, self.rack.ring.read()))
 
@@ -326,16 +329,12 @@ def _same_request(order: Order, seen: Inventory) -> Vm | None:
     return made if made and _is_same(order, made.record) else None
 
 
-def _joinable(claim: Claim, order: Order) -> Claim:
-    if claim.record.wanted != _wanted(order):
-        raise _used_otherwise(claim.record, ["start"])
-    if claim.ending != "no":
-        raise Conflict(
-            "request_ending",
-            f"{claim.record.title}: the same request failed before, and what it left is still being removed; try again",
-            vm=claim.record.title,
-        )
-    return claim
+def _ending(claim: Claim) -> Conflict:
+    return Conflict(
+        "request_ending",
+        f"{claim.record.title}: the same request failed before, and what it left is still being removed; try again",
+        vm=claim.record.title,
+    )
 
 
 def _plan(caller: Caller, decided: tuple[Record, HostLoad], order: Order) -> dict[str, Any]:

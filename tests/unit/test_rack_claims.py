@@ -277,6 +277,17 @@ def test_a_request_that_asks_for_something_else_is_another_request(other: dict[s
         assert told.value.code == "request_id_used" and next(iter(other)) in told.value.detail
 
 
+def test_a_request_that_comes_again_with_another_start_is_refused_only_while_nobody_knows_of_the_first() -> None:
+    rack, request = fake_rack(), new_uuid()
+    interrupted(rack, request, made=False)
+    with pytest.raises(Conflict) as told:
+        create(rack, request_id=request, start=False)
+    assert told.value.code == "request_id_used" and "start" in told.value.detail
+    rack = fake_rack()
+    interrupted(rack, request, made=True)
+    assert create(rack, request_id=request, start=False)["changed"] is False
+
+
 def test_a_request_whose_host_was_taken_out_is_made_elsewhere() -> None:
     rack, request = fake_rack(), new_uuid()
     claim = interrupted(rack, request, made=False)
