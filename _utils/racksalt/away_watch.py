@@ -26,22 +26,13 @@ _LATEST_S = 60.0
 _HANGS_S, _REST_S = 20.0, 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    """A host that was not done in time, with this boot, so often in a row; it is left alone until then."""
-
-    boot: str
-    until: float
-    misses: int
-
-
 @dataclass
 class AwayWatch:
-    """One watch; ``_woken`` are boots that have had the writer's word."""
+    """One watch; ``_woken`` are boots that have had the writer's word, ``_rests`` those that are left alone until."""
 
     snapshots: RackSnapshots = field(default_factory=RackSnapshots)
     _woken: dict[str, str] = field(default_factory=dict)
-    _rests: dict[str, _Rest] = field(default_factory=dict)
+    _rests: dict[str, tuple[str, float]] = field(default_factory=dict)
     _next_at: float = 0.0
     _rest_until: float = 0.0
 
@@ -74,28 +65,18 @@ class AwayWatch:
             self.snapshots.give(rack, seen, began=now, head=head)
 
     def _contact(self, rack: Rack, current: Settings, seen: Inventory) -> None:
-        """A host that has booted is told once."""
+        """A host that has booted is told once; one that hung lately comes last, as it tells boots as it likes."""
         new = {host: boot for host, boot in waking(seen).items() if self._woken.get(host) != boot}
-        resting = self._resting(seen, rack.clock.steady())
+        now = rack.clock.steady()
+        self._rests = {host: rest for host, rest in self._rests.items() if now < rest[1]}
+        resting = {host for host, (boot, _) in self._rests.items() if _boot(seen, host) == boot}
         told = RackPending(rack).apply(current, seen, woken=new, resting=resting, last=self._rests)
         until = rack.clock.steady() + _REST_S
-        for host in (host for host, took in told.missed.items() if took > _HANGS_S):
-            misses = self._rests[host].misses + 1 if host in self._rests else 1
-            self._rests[host] = _Rest(_boot(seen, host), until, misses)
-        for host in told.reached:
-            self._rests.pop(host, None)
+        self._rests |= {host: (_boot(seen, host), until) for host, took in told.missed.items() if took > _HANGS_S}
         self._woken |= {host: new[host] for host in told.reached if host in new}
         for line in told.lines:
             log.info("%s", line)
             rack.audit.append(audit.outcome(Act(rack.master, "rack_away", object=line.partition(":")[0]), line))
-
-    def _resting(self, seen: Inventory, now: float) -> set[str]:
-        """Hosts that are left alone; after another boot not, but for one that tells boots as it likes."""
-        return {
-            host
-            for host, rest in self._rests.items()
-            if now < rest.until and (rest.misses > 1 or _boot(seen, host) == rest.boot)
-        }
 
 
 def _boot(seen: Inventory, host: str) -> str:

@@ -16,7 +16,7 @@ from racksalt.host_requests import CreateOnHost, Secrets, seal_context
 from racksalt.host_vms import HostVms
 from racksalt.model import KernelImage
 from racksalt.ports import DiskInMaking
-from racksalt.taking_back import take_back
+from racksalt.taking_back import take_back, take_back_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +128,9 @@ class HostCreates:
         try:
             self.vms.hypervisor.start(uuid)
         except BaseException as error:
-            with self.vms.lock(), made:
-                if isinstance(error, RacksaltError) and self._runs(uuid):
-                    made.pop_all()
-                    return
-                raise
+            if not isinstance(error, RacksaltError) or not self._runs(uuid):
+                take_back_all(made, self.vms.lock, error)
+            made.pop_all()
 
     def _runs(self, uuid: str) -> bool:
         with suppress(RacksaltError):

@@ -30,10 +30,10 @@ class MoveClaims:
         A deletion that waits is written under the same lock: one that came since the look is seen here.
         """
         with self.rack.claims.locked():
-            if record.uuid in self.rack.settings().deletions:
-                raise _not_there(record)
             if not self.rack.is_current(self.settings):
                 raise Conflict("files_changed", "the rack's files were changed meanwhile; try again")
+            if record.uuid in self.rack.settings().deletions:
+                raise _not_there(record)
             held = self.rack.claims.certain()
             claim = self.decide(record, target, how, seen.with_claims(held))
             self.rack.claims.write(claim)

@@ -68,7 +68,7 @@ class Rack:
         return settings.current(self.files)
 
     def is_current(self, known: Settings) -> bool:
-        """Whether the rack's files are still those that these settings were read from."""
+        """Whether the rack's files still say what these settings do, but for deletions that wait."""
         return settings.is_current(known, self.files)
 
     def require_writer(self, current: Settings) -> None:
@@ -238,11 +238,15 @@ def is_fresh(report: HostReport, touched_at: float | None, *, now: float) -> boo
 
 
 def _newer(looked: HostReport | None, live: HostReport | None) -> HostReport | None:
-    """The one that was read later, by the host's own clock; after another boot by the master's."""
+    """The one that was read later, by the host's own clock; after another boot by the master's.
+
+    Events tell of less than all, and so move no time of reading: what they add to a look is at least as new as it.
+    """
     if looked is None or live is None:
         return looked or live
     if looked.boot == live.boot:
-        return live if live.uptime_s > looked.uptime_s else looked
+        newer = replace(live, read_at=max(live.read_at, looked.read_at))
+        return newer if live.uptime_s > looked.uptime_s else looked
     return live if live.read_at > looked.read_at else looked
 
 

@@ -65,6 +65,7 @@ def carry_out(rack: Rack, came: Came) -> Any:
         if call.changes or isinstance(error, (Denied, NotFound)):
             _note_refusal(rack, act, error.code)
         raise
+    act = replace(act, tenant=_own(caller, act.tenant))
     rack.audit.append(audit.intent(act))
     result, answer, vm = "cut off", None, None
     try:
@@ -122,13 +123,16 @@ def _object(came: Came) -> str | None:
 
 
 def _tenant(caller: Caller, asked: Any) -> str | None:
-    """The tenant that a call speaks of; none where it names a foreign one, which it does not change."""
+    """The tenant that a call speaks of; no proof that it is the caller's."""
     name = getattr(asked, "name", None) or ""
     named = name.partition("/")[0] if "/" in name else getattr(asked, "tenant", None)
     only = next(iter(caller.roles)) if len(caller.roles) == 1 else None
-    if named:
-        return named if caller.operator or named in caller.roles else None
-    return only
+    return named or only
+
+
+def _own(caller: Caller, tenant: str | None) -> str | None:
+    """The tenant of an act: none where the caller names a foreign one, of which it changes nothing."""
+    return tenant if caller.operator or tenant in caller.roles else None
 
 
 def _note_refusal(rack: Rack, act: Act, code: str) -> None:

@@ -46,15 +46,16 @@ class RackClaims:
         self.rack.claims.write(later)
         return later
 
-    def settle(self, claim: Claim) -> None:
-        """The host has made it; the claim stays for readers whose look is older.
+    def settle(self, claim: Claim) -> bool:
+        """The host has made it; the claim stays for readers whose look is older. Whether that is written.
 
-        Where that cannot be written now, what the host has made is made all the same: the watch settles it later.
+        Where it cannot be now, what the host has made is made all the same: the watch settles it later.
         """
         try:
-            self.change(claim, replace(claim, settled_at=self.rack.clock.now()))
+            return self.change(claim, replace(claim, settled_at=self.rack.clock.now()))
         except RacksaltError as error:
             log.error("%s is done, and its claim is not settled yet: %s", claim.record.title, error.detail)
+            return False
 
     def end(self, claim: Claim) -> bool:
         """The claim is over, unless somebody has gone on with it meanwhile."""
@@ -104,8 +105,7 @@ class RackClaims:
         if claim.adopts:
             return f"{title}: adopted, or not" if self.end(claim) else ""
         if claim.ending != "all" and any(domain.uuid == claim.record.uuid for domain in view.report.domains):
-            self.settle(claim)
-            return f"{title}: host {host} has the VM"
+            return f"{title}: host {host} has the VM" if self.settle(claim) else ""
         return self._look_up(claim, silent)
 
     def _look_up(self, claim: Claim, silent: set[str]) -> str:
@@ -133,8 +133,7 @@ class RackClaims:
         if not isinstance(answer, Mapping):
             return "refused"
         if answer.get("there"):
-            self.settle(claim)
-            return "there"
+            return "there" if self.settle(claim) else "refused"
         self.end(claim)
         return "gone"
 

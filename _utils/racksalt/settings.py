@@ -159,8 +159,13 @@ def current(files: RackFiles) -> Settings:
 
 
 def is_current(known: Settings, files: RackFiles) -> bool:
-    """Whether no file has changed since these settings were read; much less work than to read them again."""
-    return known.stamp == files.stamp(tuple(FILES))
+    """Whether these settings still hold; what waits to be deleted may have changed, as it only holds what it did.
+
+    Where no file has changed this is much less work than to read them again.
+    """
+    if known.stamp == files.stamp(tuple(FILES)):
+        return True
+    return replace(current(files), deletions=known.deletions) == known
 
 
 def network_of(settings: Settings, name: str | None) -> Network:

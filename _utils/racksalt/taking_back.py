@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from typing import NoReturn
 
 from racksalt.errors import RacksaltError
 
@@ -25,3 +26,19 @@ def take_back(undo: ExitStack, step: Callable[..., object], *arguments: object) 
         return False
 
     undo.push(leave)
+
+
+def take_back_all(
+    undo: ExitStack, lock: Callable[[], AbstractContextManager[object]], reason: BaseException
+) -> NoReturn:
+    """Take all of it back under the lock, and raise the reason; where the lock is not to be had, it stays, and that is
+    told."""
+    try:
+        with lock(), undo:
+            raise reason
+    except RacksaltError as error:
+        if error is not reason:
+            undo.pop_all()
+            if isinstance(reason, RacksaltError):
+                reason.facts.setdefault("left", []).append(error.detail)
+    raise reason

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from racksalt import ip_plan, placement, quota, record_proof, shape
+from racksalt import access, ip_plan, placement, quota, record_proof, shape
 from racksalt.access import Caller
 from racksalt.errors import Conflict, RacksaltError, Refused, Unavailable
 from racksalt.host_requests import CreateOnHost, Secrets, seal_context
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 #: With these a host says that it has not begun.
 _NOTHING_DONE = ("no_room", "claim_expired", "name_in_use", "address_in_use")
-#: A create looks at so many hosts before it gives up.
+#: A create tries so many hosts, and decides anew so often where files change, before it gives up.
 _MOST_TRIES = 5
 _CREATE_TIMEOUT_S = 150.0
 
@@ -116,6 +116,7 @@ class VmCreate:
         for _ in range(_MOST_TRIES):
             settings = self.rack.settings()
             self.rack.require_writer(settings)
+            caller = access.identify(caller.user, settings)
             order = resolve(caller, asked, settings, changes=True)
             seen = self.rack.inventory(settings)
             if before is None and not refused:

@@ -22,7 +22,7 @@ _MARKS = tuple(f'"fun":"{fun}"'.encode() for fun in (*MADE, GONE, DRIFT))
 #: After these a deletion has changed nothing for certain.
 _REFUSED = (
     *("vm_not_found", "vm_protected", "role_reader", "name_ambiguous", "bad_input", "vm_in_flight", "vm_moving"),
-    *("tenant_not_found", "tenant_ambiguous", "tenant_missing", "busy", "not_written", "inventory_incomplete"),
+    *("tenant_not_found", "tenant_ambiguous", "tenant_missing"),
 )
 
 

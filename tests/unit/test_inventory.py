@@ -152,3 +152,25 @@ def test_only_the_operator_is_told_the_host() -> None:
     assert not {"host", "host_answers", "generation"} & set(found.as_dict())
     told: dict[str, Any] = for_operator(found)
     assert told["host"] == "h1" and told["uuid"] == UUID.format(1) and told["addresses"] == ["10.80.0.1"]
+
+
+def test_loads_are_those_of_a_fresh_count_whichever_claims_came_and_went() -> None:
+    views = view("h1", domain(vm(1))), view("h2")
+    first, second, third = (claim(vm(number, host=host)) for number, host in ((2, "h1"), (3, "h1"), (4, "h2")))
+    known = rack(*views)
+    for claims in ((), (first,), (first, third), (second, third), (second,), (first, second), (third,), ()):
+        known = known.with_claims(claims)
+        assert known.loads() == rack(*views, claims=claims).loads()
+        assert [load.used.vcpus for load in known.loads()] == [
+            1 + sum(one.record.host == "h1" for one in claims),
+            sum(one.record.host == "h2" for one in claims),
+        ]
+
+
+def test_a_load_that_was_added_up_is_taken_as_it_is() -> None:
+    known = rack(view("h1"), claims=(claim(vm(2)),))
+    (before,) = known.loads()
+    (after,) = known.with_claims([claim(vm(2))]).loads()
+    assert after is before
+    other = replace(known, hosts={"h1": view("h1", domain(vm(1)))}, counted=None)
+    assert [load.used.vcpus for load in other.with_claims([claim(vm(2))]).loads()] == [2]

@@ -118,3 +118,16 @@ def test_a_part_of_a_look_whose_report_could_not_be_kept_tells_so(monkeypatch: p
     monkeypatch.setattr(rack.rack.last_known, "write", lambda report: None)
     seen = rack.rack.live_inventory(settings)
     assert seen.hosts["h2"].answers and seen.hosts["h1"].error == "its report was lost; ask again"
+
+
+def test_what_events_add_to_a_look_is_as_new_as_it() -> None:
+    """A deletion writes what is known of its host, which others may share a look of."""
+    rack = fake_rack()
+    record = make(rack)
+    look(rack)
+    looked = rack.rack.last_known.read_one("h1")
+    assert looked is not None
+    rack.rack.last_known.write_live(replace(looked, uptime_s=looked.uptime_s + 1, read_at=looked.read_at - 3))
+    rack.rack.forget_vm("h1", record.uuid)
+    recent = rack.rack.recent_inventory(rack.rack.settings())
+    assert recent is not None and recent.hosts["h1"].answers and recent.vms() == []

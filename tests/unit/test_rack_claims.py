@@ -288,6 +288,19 @@ def test_a_request_that_comes_again_with_another_start_is_refused_only_while_nob
     assert create(rack, request_id=request, start=False)["changed"] is False
 
 
+def test_the_watch_tells_nothing_of_a_claim_that_it_cannot_settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    rack = fake_rack()
+    hold(rack, make(rack), age_s=LATE_S)
+
+    def damaged() -> list[Claim]:
+        raise Unavailable("claim_unreadable", "a file that is none")
+
+    monkeypatch.setattr(rack.claims, "certain", damaged)
+    assert RackClaims(rack.rack).tidy(rack.rack.inventory(rack.rack.settings())) == []
+    monkeypatch.undo()
+    assert len(RackClaims(rack.rack).tidy(rack.rack.inventory(rack.rack.settings()))) == 1
+
+
 def test_a_request_whose_host_was_taken_out_is_made_elsewhere() -> None:
     rack, request = fake_rack(), new_uuid()
     claim = interrupted(rack, request, made=False)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from racksalt import record_proof
+from racksalt import pending, record_proof
 from racksalt.access import Caller, identify
 from racksalt.errors import BadInput, Conflict, Denied, NotFound, RacksaltError, Refused, Unavailable
 from racksalt.model import Claim
@@ -404,4 +404,29 @@ def test_a_vm_that_was_made_is_told_also_where_its_claim_cannot_be_settled(monke
     monkeypatch.undo()
     rack.clock.sleep(600)
     RackClaims(rack.rack).tidy(rack.rack.inventory(rack.rack.settings()))
-    assert all(claim.settled_at for claim in rack.claims.all())
+    assert [claim.settled_at is not None for claim in rack.claims.all()] == [True]
+
+
+def test_whose_login_was_taken_away_meanwhile_gets_no_vm_elsewhere() -> None:
+    rack = fake_rack(hosts=2)
+
+    def fail(step: str) -> None:
+        if step == "define":
+            rack.rack.files.change("users.yaml", lambda data: data["users"].pop("alice", None), lambda folder: None)
+            raise Refused("no_room", "another one came first")
+
+    rack.hosts["h1"].hypervisor.fault = fail
+    with pytest.raises(Denied):
+        create(rack)
+    assert rack.vms_on_hosts() == [] and rack.leftovers() == []
+
+
+def test_a_deletion_that_waits_does_not_hold_up_others() -> None:
+    rack = fake_rack()
+    uuid = create(rack, name="old")["vm"]["uuid"]
+    known = rack.rack.settings()
+    entry = pending.deletion_of(rack.claims.held[uuid].record, since=1.0, by="alice")
+    rack.rack.files.change("pending.yaml", lambda data: pending.write_deletion(data, uuid, entry), lambda folder: None)
+    assert rack.rack.settings().deletions and rack.rack.is_current(known)
+    _disable(rack, "h2")
+    assert not rack.rack.is_current(known)

@@ -220,3 +220,15 @@ def test_a_right_folder_needs_the_slow_reader_for_no_plain_file(
     (folder.path / "users.yaml").write_text("users: {x: &y 1}\n")
     with pytest.raises(AssertionError):
         folder.once(NAMES, Parser())
+
+
+def test_another_stamp_stands_for_files_after_each_change(folder: YamlFolder) -> None:
+    names = sorted(path.name for path in folder.path.glob("*.yaml"))
+    stamps = [folder.stamp([*names, "not-there.yaml"])]
+    assert folder.stamp([*names, "not-there.yaml"]) == stamps[0]
+    first = folder.path / names[0]
+    first.write_text(first.read_text() + "# more\n")
+    stamps.append(folder.stamp([*names, "not-there.yaml"]))
+    (folder.path / "not-there.yaml").write_text("")
+    stamps.append(folder.stamp([*names, "not-there.yaml"]))
+    assert len(set(stamps)) == 3
