@@ -83,7 +83,8 @@ def _emptying(
 ) -> tuple[list[Step], list[Refusal], Board]:
     """The steps that empty a host, what stays on it, and the rack after them; all wait for the steps ``after``."""
     steps: list[Step] = []
-    if board.loads[host].config.enabled:
+    config = board.loads[host].config
+    if config.enabled or (config.reason == UPDATING != reason):
         steps.append(Step(first, "disable", host, f"{reason}: no VM may come to it any more", tuple(after)))
         after = (first,)
     disabled = board.switched(host, enabled=False, reason=reason)

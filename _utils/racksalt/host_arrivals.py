@@ -36,7 +36,7 @@ class HostArrivals:
         What cannot be taken back is named in the error's fact ``left``, and removed by :meth:`withdraw` later.
         """
         vm = request.record
-        with ExitStack() as undo, self.moves.vms.lock():
+        with self.moves.vms.lock(), ExitStack() as undo:
             self._check_claim(request)
             # libvirt and the seed take as long as the disk: it is made meanwhile, and is nothing until it is kept.
             disk = None if request.shared else self._begin_disk(request, undo)
@@ -78,6 +78,7 @@ class HostArrivals:
         """Remove what a move that did not happen left here; a domain that is there stays whole, and is told."""
         vm = request.record
         with self.moves.vms.lock():
+            Admission(self.moves.vms.host, vm).check_deadline(request.deadline, now=self.moves.vms.clock.now())
             self.moves.doors.close(vm.uuid, request.source)
             domain = self.moves.find(vm.uuid)
             if domain is not None and (domain.incoming or domain.state == "running" or not request.looked):

@@ -63,7 +63,7 @@ class HostAway:
             if domain.uuid in (keep_off or ()):
                 continue
             try:
-                self.vms.hypervisor.start(domain.uuid)
+                self.vms.start(domain.uuid)
                 started.append(domain.name)
             except RacksaltError as error:
                 failed[domain.name] = error.detail
@@ -95,8 +95,8 @@ class HostAway:
             self.vms.purge(PurgeOnHost(record, only_leftovers=True))
 
     def _wait(self, wait_s: float) -> Collection[str] | None:
-        until = self.vms.clock.now() + wait_s
-        while (word := self.word.read()) is None and self.vms.clock.now() < until:
+        until = self.vms.clock.steady() + wait_s
+        while (word := self.word.read()) is None and self.vms.clock.steady() < until:
             self.vms.clock.sleep(_LOOK_S)
         return word
 

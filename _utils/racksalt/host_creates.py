@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from racksalt import domain_xml, seed, shape
 from racksalt.domain_xml import DiskFile, DomainPlan, KernelBoot
-from racksalt.errors import BadInput, NotFound, RacksaltError
+from racksalt.errors import BadInput, NotFound
 from racksalt.host_admission import Admission
 from racksalt.host_requests import CreateOnHost, Secrets, seal_context
 from racksalt.host_vms import HostVms
@@ -121,21 +121,12 @@ class HostCreates:
         return None, DiskFile(self.vms.volumes.image_path(image.sha256), image.format, readonly=True)
 
     def _start(self, uuid: str, made: ExitStack) -> None:
-        """Start it, unless the same create, sent again, has done so meanwhile: then it is that one's too, and stays.
-
-        What was made for one that cannot be started is taken back under the host's lock, as others may make it anew.
-        """
+        """Start it. What was made for one that cannot be started is taken back under the host's lock, as the same
+        create, sent again, may make it anew."""
         try:
-            self.vms.hypervisor.start(uuid)
+            self.vms.start(uuid)
         except BaseException as error:
-            if not isinstance(error, RacksaltError) or not self._runs(uuid):
-                take_back_all(made, self.vms.lock, error)
-            made.pop_all()
-
-    def _runs(self, uuid: str) -> bool:
-        with suppress(RacksaltError):
-            return self.vms.hypervisor.state(uuid) == "running"
-        return False
+            take_back_all(made, self.vms.lock, error)
 
 
 def _steps(request: CreateOnHost) -> list[str]:

@@ -69,7 +69,7 @@ class HostDepartures:
                 self.moves.vms.write_wanted(uuid, "moving")
                 if domain.state in DOWN:
                     self.moves.hypervisor.start_paused(uuid)
-                after = _as_described(request.record, domain)
+                after = _as_described(request.record, domain, self.moves.own(request.record))
                 self.moves.hypervisor.move(after, request.target, request.way, shared=request.shared)
             except BaseException:
                 self.moves.quietly(self._put_back, uuid, domain.state)
@@ -97,6 +97,7 @@ class HostDepartures:
             if request.abort:
                 self.moves.quietly(self.moves.hypervisor.abort_move, request.uuid)
             with suppress(Unavailable), self.moves.sending(request.uuid, wait_s=0):
+                self._check_deadline(request)
                 if not self.moves.is_moving(request.uuid):
                     before = self.moves.find(request.uuid)
                     self._put_back(request.uuid, request.was)
@@ -106,6 +107,12 @@ class HostDepartures:
             if request.abort:
                 self.moves.vms.clock.sleep(_ABORT_PAUSE_S)
         return {"at_work": True, "there": True}
+
+    def _check_deadline(self, request: RecallMove) -> None:
+        now = self.moves.vms.clock.now()
+        if now > request.deadline:
+            told = f"VM {request.uuid}: its move was this call's until {request.deadline:.0f}, here it is {now:.0f}"
+            raise Refused("claim_expired", f"{told}; if that is not true, set this host's clock", vm=request.uuid)
 
     def _check_movable(self, domain: Domain, xml: str) -> None:
         title = domain.record.title if domain.record else domain.name
@@ -175,7 +182,7 @@ class HostDepartures:
         if was == "running" and before.state == "paused":
             self.moves.vms.hypervisor.resume(before.uuid)
         elif was == "running" and before.state in DOWN and _is_marked(before):
-            self.moves.vms.hypervisor.start(before.uuid)
+            self.moves.vms.start(before.uuid)
 
 
 def _afterwards(known: Record, after: Record) -> Record:
@@ -183,12 +190,15 @@ def _afterwards(known: Record, after: Record) -> Record:
     return replace(known, host=after.host, generation=known.generation + 1, signature=after.signature)
 
 
-def _as_described(after: Record, domain: Domain) -> Record:
-    """Tags, note, protection and what is wanted are the host's own, and may have changed since the claim."""
-    now = domain.record
-    if now is None:
+def _as_described(after: Record, before: Domain, marked: Domain) -> Record:
+    """Tags, note and protection are the host's own, and may have changed since the claim, or since it was marked.
+
+    What is wanted is what it was ``before`` the mark.
+    """
+    known, now = before.record, marked.record
+    if known is None or now is None:
         return after
-    wanted = _wanted(domain.state) if _is_marked(domain) else now.wanted
+    wanted = _wanted(before.state) if _is_marked(before) else known.wanted
     return replace(after, tags=now.tags, note=now.note, protected=now.protected, wanted=wanted)
 
 

@@ -20,6 +20,7 @@ from racksalt.vm_verbs import DOWN
 
 log = logging.getLogger(__name__)
 
+_OFF = ("stopped", "crashed")
 #: A look at whether a VM is still being sent holds its lock for a moment.
 _SENDING_S = 2.0
 
@@ -84,10 +85,14 @@ class HostMoves:
         if domain is None or domain.incoming:
             return MoveEnd()
         stats = self.hypervisor.move_stats(uuid)
-        if domain.state == "paused" and request.was in DOWN:
+        wanted = domain.record.wanted if domain.record else None
+        if domain.state == "paused" and (request.was in DOWN or (request.looked and wanted == "stopped")):
             self.vms.hypervisor.destroy(uuid)
         elif domain.state == "paused" and request.was == "running" and request.looked:
             self.vms.hypervisor.resume(uuid)
+        elif domain.state in _OFF and request.was == wanted == "running" and request.looked:
+            # It was here, and its host has lost its power since: at its boot this one was nobody's.
+            self.vms.start(uuid)
         return self._told(uuid, stats=stats)
 
     def _gone(self, request: EndMove) -> MoveEnd:

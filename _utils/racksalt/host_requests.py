@@ -301,11 +301,13 @@ class MoveEnd:
 class RecallMove:
     """Whether the source is still sending; ``abort`` ends it. A VM that was stopped is stopped again.
 
-    Without ``abort`` the writer has seen that the VM is nowhere else: one that ran goes on.
+    Without ``abort`` the writer has seen that the VM is nowhere else: one that ran goes on. Refused after ``deadline``:
+    by then somebody else may look, or move it.
     """
 
     uuid: Uuid
     was: State
+    deadline: float
     abort: bool = False
 
 
@@ -314,10 +316,11 @@ class WithdrawMove:
     """Remove what a move that did not happen left at ``record.host``.
 
     A domain that is there stays, with all that is its own; with ``looked`` the writer has seen the VM at its source,
-    and a copy here that does not run goes too.
+    and a copy here that does not run goes too. Refused after ``deadline``: what is here then may be another move's.
     """
 
     record: Record
     source: Address
+    deadline: float
     shared: bool = False
     looked: bool = False

@@ -18,6 +18,8 @@ from racksalt.vm_verbs import Step
 log = logging.getLogger(__name__)
 
 #: What reads the record and writes it, or removes it, is one step for others. The rest may take minutes.
+#: After these a VM runs here.
+_RUNS = ("start", "resume", "restart")
 _LOCKED = ("delete", "note", "tag", "protect")
 
 
@@ -44,14 +46,27 @@ class HostVms:
             told: dict[str, Any] = {"uuid": domain.uuid, "changed": bool(steps), "steps": list(steps)}
             if test:
                 return {**told, "state": domain.state}
+            vm = vm_verbs.record_of(domain)
             if steps and self.hypervisor.is_moving(domain.uuid):
-                raise _moving(vm_verbs.record_of(domain))
+                raise _moving(vm)
+            if steps and request.verb in _RUNS and vm.wanted == "moving":
+                raise _sent(vm)
             for step in steps:
                 told |= self._carry_out(step, request, domain)
         if request.verb in vm_verbs.WANTED:
             self._note_wanted(domain.uuid, vm_verbs.WANTED[request.verb])
         gone = "delete" in steps
         return {**told, "state": None if gone else self.hypervisor.state(domain.uuid)}
+
+    def start(self, uuid: str) -> None:
+        """Start it. Somebody else may have done so meanwhile, like the host at its boot: then it runs, as was asked."""
+        try:
+            self.hypervisor.start(uuid)
+        except RacksaltError:
+            with suppress(RacksaltError):
+                if self.hypervisor.state(uuid) == "running":
+                    return
+            raise
 
     def purge(self, request: PurgeOnHost) -> dict[str, Any]:
         """Remove all that a given-up create left behind; what is not there is not an error."""
@@ -159,7 +174,7 @@ class HostVms:
                 xml = record.to_xml(vm_verbs.described(request, domain))
                 self.hypervisor.write_record(domain.uuid, xml)
             case "start":
-                self.hypervisor.start(domain.uuid)
+                self.start(domain.uuid)
             case "pause":
                 self.hypervisor.suspend(domain.uuid)
             case "resume":
@@ -178,6 +193,14 @@ def _is_own(domain: Domain) -> bool:
 
 def _moving(vm: Record) -> Conflict:
     return Conflict("vm_moving", f"{vm.title} is on its way to another host; try again when it is there", vm=vm.title)
+
+
+def _sent(vm: Record) -> Conflict:
+    return Conflict(
+        "vm_moving",
+        f"{vm.title} was being moved, and may run on its other host; it is free when the writer has seen both hosts",
+        vm=vm.title,
+    )
 
 
 def _is_called(domain: Domain, name: str) -> bool:

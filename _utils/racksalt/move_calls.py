@@ -26,6 +26,7 @@ from racksalt.host_requests import (
 from racksalt.model import Claim, HostReport, State
 from racksalt.ports import Answer, Silent
 from racksalt.rack import READ_TIMEOUT_S, Rack
+from racksalt.rack_claims import CLAIM_S
 from racksalt.settings import Settings
 from racksalt.vm_verbs import DOWN
 
@@ -109,7 +110,8 @@ class MoveCalls:
 
     def recall(self, *, abort: bool) -> Literal["sends", "has", "lacks"]:
         """Whether the source still sends the VM; and if not, whether it has it."""
-        request = RecallMove(self.claim.record.uuid, self.claim.was or "unknown", abort)
+        deadline = self.rack.clock.now() + CLAIM_S if abort else self.claim.deadline
+        request = RecallMove(self.claim.record.uuid, self.claim.was or "unknown", deadline, abort)
         answer = self._ask(dict, self.source, "rack_vm.recall", request, _RECALL_S)
         if answer.get("at_work") is not False:
             return "sends"
@@ -117,7 +119,8 @@ class MoveCalls:
 
     def withdraw(self, *, looked: bool) -> bool:
         """Whether nothing of the move is left at the target."""
-        request = WithdrawMove(self.claim.record, self._address(self.source), self.claim.shared, looked)
+        deadline = self.claim.deadline if looked else self.rack.clock.now() + CLAIM_S
+        request = WithdrawMove(self.claim.record, self._address(self.source), deadline, self.claim.shared, looked)
         return not self._ask(dict, self.target, "rack_vm.withdraw", request, _QUICK_S).get("there", True)
 
     def reports(self) -> dict[str, HostReport]:

@@ -14,7 +14,7 @@ from typing import Literal
 from racksalt import migration
 from racksalt.errors import RacksaltError
 from racksalt.host_requests import MoveEnd
-from racksalt.inventory import Inventory
+from racksalt.inventory import Inventory, domains_of
 from racksalt.model import Claim, Domain, HostReport
 from racksalt.move_calls import MoveCalls
 from racksalt.rack import Rack
@@ -114,11 +114,32 @@ class MoveEnds:
             return ""
         over = _over(claim, seen)
         if over:
-            return f"{title}: {over}" if RackClaims(self.rack).end(claim) else ""
+            freed = self._freed(claim, seen, settings)
+            return f"{title}: {over}" if freed is not None and RackClaims(self.rack).end(freed) else ""
         if not all(host in seen.hosts and seen.hosts[host].answers for host in hosts):
             return ""
         found = self.look(claim, settings)
         return "" if found.what == "held" else f"{title}: {found.told}"
+
+    def _freed(self, claim: Claim, seen: Inventory, settings: Settings) -> Claim | None:
+        """The claim, once its source has taken its mark back where its target was taken out of the rack.
+
+        Nothing else would. A later move, or a source that is gone too, leaves nothing to take back.
+        """
+        source = seen.hosts.get(claim.moves_from or "")
+        if source is None or claim.record.host in seen.hosts:
+            return claim
+        if not source.answers:
+            return None
+        shown = next((one for one in domains_of(source) if one.uuid == claim.record.uuid), None)
+        if shown is None or shown.record is None or shown.record.wanted != "moving":
+            return claim
+        taken = self._take(MoveCalls(self.rack, claim, settings))
+        try:
+            return taken.claim if taken is not None and taken.recall(abort=False) != "sends" else None
+        except RacksaltError as error:
+            log.warning("%s: %s", claim.record.title, error.detail)
+            return None
 
 
 _UNDER_WAY = "it is still under way"

@@ -75,7 +75,6 @@ class RackPending:
         Those come first, as they wait for no long time; ``resting`` are hosts that are left alone, and ``last`` those
         that nobody else is to wait for.
         """
-        self._drop_unknown(settings)
         waiting: dict[str, dict[str, Deletion]] = {}
         for uuid, deletion in settings.deletions.items():
             view = seen.hosts.get(deletion.host)
@@ -86,7 +85,7 @@ class RackPending:
         missed: dict[str, float] = {}
         for host in sorted({*waiting, *woken} - {*resting}, key=lambda host: (host in last, host not in woken, host)):
             began = self.rack.clock.steady()
-            told = self._settle(host, waiting.get(host, {}), settings, seen)
+            told = self._settled(host, waiting.get(host, {}), settings, seen)
             if told is None:
                 missed[host] = self.rack.clock.steady() - began
             else:
@@ -100,6 +99,16 @@ class RackPending:
         if forgotten is not None and uuid not in forgotten.adopted:
             entry = shape.parse(type(forgotten), {**shape.plain(forgotten), "adopted": [*forgotten.adopted, uuid]})
             self._change(lambda data: pending.write_forgotten(data, host, entry))
+
+    def _settled(
+        self, host: str, waiting: Mapping[str, Deletion], settings: Settings, seen: Inventory
+    ) -> list[str] | None:
+        """As :meth:`_settle`; what cannot be written down for one host keeps the word from no other."""
+        try:
+            return self._settle(host, waiting, settings, seen)
+        except RacksaltError as error:
+            log.error("host %s: %s", host, error.detail)
+            return None
 
     def _settle(
         self, host: str, waiting: Mapping[str, Deletion], settings: Settings, seen: Inventory
@@ -123,12 +132,6 @@ class RackPending:
         for uuid, reason in refused.items():
             log.warning("host %s did not delete %s: %s", host, waiting[uuid].title, reason)
         return [f"{waiting[uuid].title}: deleted on host {host}, which was away" for uuid in gone]
-
-    def _drop_unknown(self, settings: Settings) -> None:
-        """What waits for a host that was taken out of hosts.yaml waits for nothing."""
-        gone = [uuid for uuid, one in settings.deletions.items() if one.host not in settings.hosts]
-        if gone:
-            self._change(lambda data: pending.drop_deletions(data, gone))
 
     def _refuse_moving(self, vm: Vm) -> None:
         """Of one that is being moved, or was since the caller's look, that look does not tell its host."""
@@ -176,10 +179,14 @@ def waking(seen: Inventory) -> dict[str, str]:
 
 
 def _is_its_own(host: str, uuid: str, seen: Inventory) -> bool:
-    """One that was being moved is nobody's until a look at both its hosts has told whose."""
-    vm = seen.index.vms.get(uuid)
-    free = uuid not in seen.index.twice and uuid not in seen.deleted and seen.move_of(uuid) is None
-    return free and vm is not None and vm.record.host == host
+    """One that was being moved is nobody's until a look at both its hosts has told whose.
+
+    Before its first step its source marks it durably: one without the mark has not left.
+    """
+    vm, move = seen.index.vms.get(uuid), seen.move_of(uuid)
+    if vm is None or vm.record.host != host or uuid in seen.index.twice or uuid in seen.deleted:
+        return False
+    return move is None or (move.moves_from == host and vm.record.wanted != "moving")
 
 
 def _read(answer: Any, waiting: Mapping[str, Deletion]) -> tuple[list[str], dict[str, str]]:

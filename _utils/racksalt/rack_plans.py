@@ -157,12 +157,19 @@ class _Steps:
         if step.do == "move":
             return self._move(step)
         if step.do == "disable":
-            asked = SwitchHost(step.host, step.why.partition(":")[0])
-            return RackHosts(self.rack).switch(asked, self.rack.settings(), enabled=False)
+            return self._disable(step)
         if step.do == "enable":
             return self._enable(step.host)
         upkeep = RackUpkeep(self.rack)
         return upkeep.update(step.host) if step.do == "update" else upkeep.reboot(step.host)
+
+    def _disable(self, step: Step) -> Any:
+        """Whom somebody else has taken out of placement meanwhile stays out for that reason."""
+        settings, reason = self.rack.settings(), step.why.partition(":")[0]
+        config = settings.hosts.get(step.host)
+        if config is not None and not config.enabled and config.reason != UPDATING:
+            return {"changed": False, "host": step.host, "reason": config.reason}
+        return RackHosts(self.rack).switch(SwitchHost(step.host, reason), settings, enabled=False)
 
     def _enable(self, host: str) -> Any:
         """Hours may have passed: whom somebody else has taken out of placement meanwhile stays out."""
@@ -217,4 +224,6 @@ class _Steps:
         found = next((vm.record for vm in seen.vms() if vm.record.uuid == step.uuid), None)
         if found is None:
             raise NotFound("vm_not_found", f"{step.vm} is not there any more", vm=step.vm)
+        if found.host != step.host:
+            raise Conflict("record_changed", f"{step.vm} is on {found.host} by now, and not on {step.host}", vm=step.vm)
         return found

@@ -45,9 +45,9 @@ def descend(hypervisor: Hypervisor, uuid: str, steps: list[Rung], clock: Clock) 
     """
     told: list[dict[str, Any]] = []
     for rung in steps:
-        began = clock.now()
+        began = clock.steady()
         result = _try(hypervisor, uuid, rung, clock)
-        told.append({"rung": rung.name, "result": result, "seconds": round(clock.now() - began, 1)})
+        told.append({"rung": rung.name, "result": result, "seconds": round(clock.steady() - began, 1)})
         if result == "stopped":
             break
     return told
@@ -64,9 +64,9 @@ def _try(hypervisor: Hypervisor, uuid: str, rung: Rung, clock: Clock) -> str:
         if not rung.polite:
             raise
         return "unavailable" if isinstance(error, Conflict) else "failed"
-    until = clock.now() + rung.wait_s
+    until = clock.steady() + rung.wait_s
     while not _is_down(hypervisor, uuid):
-        if clock.now() >= until:
+        if clock.steady() >= until:
             return "ignored"
         clock.sleep(_LOOK_EVERY_S)
     return "stopped"

@@ -255,6 +255,20 @@ def test_where_the_lock_is_not_to_be_had_the_reason_is_told_with_what_is_left() 
     assert told.value.facts["left"] == ["the lock was held for 60 s"] and host.leftovers()
 
 
+def test_a_start_that_somebody_else_was_faster_with_is_one() -> None:
+    """Like that of the host itself at its boot."""
+    host = Host()
+    host.create(start=False)
+
+    def faster(step: str) -> None:
+        if step == "start":
+            host.hypervisor.states[UUID.format(1)] = "running"
+            raise Conflict("vm_state", "domain is already running")
+
+    host.hypervisor.fault = faster
+    assert host.act("start")["state"] == "running"
+
+
 def test_a_start_that_fails_as_the_same_create_has_started_it_takes_nothing_back() -> None:
     host = Host()
 

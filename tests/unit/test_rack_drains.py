@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from racksalt import plan_run
 from racksalt.access import identify
+from racksalt.drain_plan import UPDATING
 from racksalt.errors import BadInput, Cancelled, Conflict, NotFound, Refused, Unavailable
 from racksalt.model import Domain, Room
 from racksalt.move_ends import MoveEnds
 from racksalt.rack_drains import RackDrains
 from racksalt.rack_hosts import RackHosts
 from racksalt.rack_plans import RackPlans
-from racksalt.rack_requests import ActOnVm, DrainHost
+from racksalt.rack_requests import ActOnVm, DrainHost, SwitchHost
 from racksalt.rack_vms import RackVms
 from tests.fakes import FakeRack, fake_rack
 from tests.unit.test_vm_create import create
@@ -394,3 +395,22 @@ def test_a_saved_rack_is_planned_on_without_asking_any_host() -> None:
     for asked in ({"name": "h9", "test": True}, {"name": "h1"}):
         with pytest.raises((NotFound, BadInput)):
             drain(rack, inventory="/root/rack.json", **asked)
+
+
+def test_a_reason_that_came_meanwhile_stays_and_a_drained_host_is_not_one_that_is_updated() -> None:
+    rack = full_rack()
+    settings = rack.rack.settings()
+    RackHosts(rack.rack).switch(SwitchHost("h1", UPDATING), settings, enabled=False)
+    told = drain(rack)
+    assert told["steps"][0]["do"] == "disable" and rack.rack.settings().hosts["h1"].reason == "draining"
+    rack = full_rack()
+
+    def broken(host: str, function: str) -> None:
+        config = rack.rack.settings().hosts["h1"]
+        if config.enabled:
+            RackHosts(rack.rack).switch(SwitchHost("h1", "bad memory"), rack.rack.settings(), enabled=False)
+
+    asked = drain(rack, test=True)["hash"]
+    rack.fleet.before = broken
+    drain(rack, apply=asked)
+    assert rack.rack.settings().hosts["h1"].reason == "bad memory" and on(rack, "h1") == []

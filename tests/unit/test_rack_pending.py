@@ -231,10 +231,36 @@ def test_the_operator_sees_what_waits(rack: FakeRack) -> None:
     assert (waits["vm"], waits["host"], waits["by"]) == ("acme/web1", "h1", "alice")
 
 
-def test_a_host_that_was_taken_out_of_the_files_waits_for_nothing(rack: FakeRack) -> None:
+@pytest.mark.promise("P10")
+def test_a_host_that_is_taken_out_of_the_files_and_put_back_brings_nothing_back(rack: FakeRack) -> None:
     act(rack, "delete")
-    del rack.files.data["hosts.yaml"]["hosts"]["h1"]
-    assert create(rack, "root", "acme/web1")["changed"]
+    config = rack.files.data["hosts.yaml"]["hosts"].pop("h1")
+    turn(rack)
+    assert listed(rack) == ["acme/web2"] and create(rack, "root", "acme/web1")["changed"]
+    rack.files.data["hosts.yaml"]["hosts"]["h1"] = config
+    rack.hosts["h1"].silent = False
+    rack.hosts["h1"].crash()
+    turn(rack)
+    assert "acme.web1" not in rack.hosts["h1"].away().boot(wait_s=0)["started"]
+    assert not rack.files.data["pending.yaml"]["deletions"]
+    assert rack.vms_on_hosts() == ["acme.web1", "acme.web2"] and not rack.hosts["h1"].hypervisor.xml
+
+
+def test_what_cannot_be_written_down_for_one_host_keeps_the_word_from_no_other(
+    rack: FakeRack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act(rack, "delete")
+    rack.hosts["h1"].silent = False
+    for name in ("h1", "h2"):
+        rack.hosts[name].crash()
+
+    def full(*_: object) -> None:
+        raise Unavailable("not_written", "no space left on device")
+
+    monkeypatch.setattr(rack.rack.files, "change", full)
+    turn(rack)
+    assert rack.hosts["h2"].word.word is not None
+    monkeypatch.undo()
     turn(rack)
     assert not rack.files.data["pending.yaml"]["deletions"]
 
