@@ -84,7 +84,7 @@ def _emptying(
     """The steps that empty a host, what stays on it, and the rack after them; all wait for the steps ``after``."""
     steps: list[Step] = []
     config = board.loads[host].config
-    if config.enabled or (config.reason == UPDATING != reason):
+    if config.enabled or (config.reason == UPDATING and reason != UPDATING):
         steps.append(Step(first, "disable", host, f"{reason}: no VM may come to it any more", tuple(after)))
         after = (first,)
     disabled = board.switched(host, enabled=False, reason=reason)

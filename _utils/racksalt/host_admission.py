@@ -9,22 +9,23 @@ from racksalt.errors import Conflict, Refused
 from racksalt.model import Domain, HostConfig, HostReport, Record, RoomPolicy
 
 
+def check_deadline(vm: str, deadline: float, *, now: float) -> None:
+    """Refuse what comes after the claim of this VM, by its title, has ended."""
+    if now > deadline:
+        raise Refused(
+            "claim_expired",
+            f"{vm}: its place was held until {deadline:.0f}, here it is {now:.0f}; "
+            "if that is not true, set this host's clock",
+            vm=vm,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Admission:
     """The checks for one VM; the caller holds the host's lock."""
 
     host: str
     vm: Record
-
-    def check_deadline(self, deadline: float, *, now: float) -> None:
-        """Refuse what comes after its claim has ended."""
-        if now > deadline:
-            raise Refused(
-                "claim_expired",
-                f"{self.vm.title}: its place was held until {deadline:.0f}, here it is {now:.0f}; "
-                "if that is not true, set this host's clock",
-                vm=self.vm.title,
-            )
 
     def check_domain(self, domain: Domain) -> None:
         """Refuse what another domain has.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from racksalt.errors import BadInput, Conflict, NotFound, Refused
-from racksalt.host_admission import Admission
+from racksalt.host_admission import Admission, check_deadline
 from racksalt.host_moves import HostMoves
 from racksalt.host_requests import MoveEnd, ReceiveMove, SendMove, WithdrawMove, seed_context
 from racksalt.model import Domain, Record
@@ -78,7 +78,7 @@ class HostArrivals:
         """Remove what a move that did not happen left here; a domain that is there stays whole, and is told."""
         vm = request.record
         with self.moves.vms.lock():
-            Admission(self.moves.vms.host, vm).check_deadline(request.deadline, now=self.moves.vms.clock.now())
+            check_deadline(vm.title, request.deadline, now=self.moves.vms.clock.now())
             self.moves.doors.close(vm.uuid, request.source)
             domain = self.moves.find(vm.uuid)
             if domain is not None and (domain.incoming or domain.state == "running" or not request.looked):
@@ -112,7 +112,7 @@ class HostArrivals:
         vm, host = request.record, self.moves.vms.host
         if vm.host != host:
             raise BadInput(f"record: found one of host {vm.host}, this is {host}")
-        Admission(host, vm).check_deadline(request.deadline, now=self.moves.vms.clock.now())
+        check_deadline(vm.title, request.deadline, now=self.moves.vms.clock.now())
         self._check_size(request)
 
     def _begin_disk(self, request: ReceiveMove, undo: ExitStack) -> DiskInMaking:

@@ -18,13 +18,13 @@ from racksalt.host_requests import ActOnHost, KeepSnapshot, PurgeOnHost, ReadSna
 from racksalt.host_vms import HostVms
 from racksalt.model import Domain, HostReport, Record
 from racksalt.ports import BootWord, SnapshotStore
+from racksalt.vm_verbs import OFF
 
 log = logging.getLogger(__name__)
 
 #: A minion is connected some seconds after its host has booted, and the writer looks every few seconds.
 WAIT_S = 60.0
 _LOOK_S = 0.5
-_OFF = ("stopped", "crashed")
 #: So much of pieces goes into one answer.
 _ANSWER_BYTES = 384 * 1024
 
@@ -104,4 +104,4 @@ class HostAway:
 def _should_start(domain: Domain) -> bool:
     """One of Racksalt's that was last asked to run, and is off now; what was suspended goes on when it is asked to."""
     vm = domain.record
-    return vm is not None and vm.wanted == "running" and not domain.incoming and domain.state in _OFF
+    return vm is not None and vm.wanted == "running" and not domain.incoming and domain.state in OFF

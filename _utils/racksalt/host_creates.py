@@ -11,7 +11,7 @@ from typing import Any
 from racksalt import domain_xml, seed, shape
 from racksalt.domain_xml import DiskFile, DomainPlan, KernelBoot
 from racksalt.errors import BadInput, NotFound
-from racksalt.host_admission import Admission
+from racksalt.host_admission import Admission, check_deadline
 from racksalt.host_requests import CreateOnHost, Secrets, seal_context
 from racksalt.host_vms import HostVms
 from racksalt.model import KernelImage
@@ -34,7 +34,7 @@ class HostCreates:
         vm = request.record
         admission = Admission(self.vms.host, vm)
         with self.vms.lock(), ExitStack() as undo:
-            admission.check_deadline(request.deadline, now=self.vms.clock.now())
+            check_deadline(vm.title, request.deadline, now=self.vms.clock.now())
             with nullcontext() if test else self._begun_disk(request) as disk:
                 known = self._admit(request, admission)
                 if not known and not test:

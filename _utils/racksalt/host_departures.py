@@ -14,7 +14,7 @@ from typing import Any
 
 from racksalt import move_xml, record_proof
 from racksalt.errors import Conflict, NotFound, RacksaltError, Refused, Unavailable
-from racksalt.host_admission import Admission
+from racksalt.host_admission import check_deadline
 from racksalt.host_moves import HostMoves
 from racksalt.host_requests import (
     MoveDisk,
@@ -97,7 +97,7 @@ class HostDepartures:
             if request.abort:
                 self.moves.quietly(self.moves.hypervisor.abort_move, request.uuid)
             with suppress(Unavailable), self.moves.sending(request.uuid, wait_s=0):
-                self._check_deadline(request)
+                check_deadline(f"VM {request.uuid}", request.deadline, now=self.moves.vms.clock.now())
                 if not self.moves.is_moving(request.uuid):
                     before = self.moves.find(request.uuid)
                     self._put_back(request.uuid, request.was)
@@ -107,12 +107,6 @@ class HostDepartures:
             if request.abort:
                 self.moves.vms.clock.sleep(_ABORT_PAUSE_S)
         return {"at_work": True, "there": True}
-
-    def _check_deadline(self, request: RecallMove) -> None:
-        now = self.moves.vms.clock.now()
-        if now > request.deadline:
-            told = f"VM {request.uuid}: its move was this call's until {request.deadline:.0f}, here it is {now:.0f}"
-            raise Refused("claim_expired", f"{told}; if that is not true, set this host's clock", vm=request.uuid)
 
     def _check_movable(self, domain: Domain, xml: str) -> None:
         title = domain.record.title if domain.record else domain.name
@@ -154,7 +148,7 @@ class HostDepartures:
 
     def _ready(self, request: SendMove) -> Domain:
         """The domain as it is now, if it is the one that was claimed."""
-        Admission(self.moves.vms.host, request.record).check_deadline(request.deadline, now=self.moves.vms.clock.now())
+        check_deadline(request.record.title, request.deadline, now=self.moves.vms.clock.now())
         domain = self.moves.own(request.record)
         known = domain.record
         if known is None or record_proof.digest(_afterwards(known, request.record)) != record_proof.digest(

@@ -16,11 +16,10 @@ from racksalt.host_requests import EndMove, MoveEnd, MoveStats
 from racksalt.host_vms import HostVms
 from racksalt.model import Domain, Record
 from racksalt.ports import MoveDoors, MoveHypervisor, MoveLock
-from racksalt.vm_verbs import DOWN
+from racksalt.vm_verbs import DOWN, OFF
 
 log = logging.getLogger(__name__)
 
-_OFF = ("stopped", "crashed")
 #: A look at whether a VM is still being sent holds its lock for a moment.
 _SENDING_S = 2.0
 
@@ -90,7 +89,7 @@ class HostMoves:
             self.vms.hypervisor.destroy(uuid)
         elif domain.state == "paused" and request.was == "running" and request.looked:
             self.vms.hypervisor.resume(uuid)
-        elif domain.state in _OFF and request.was == wanted == "running" and request.looked:
+        elif domain.state in OFF and request.was == wanted == "running" and request.looked:
             # It was here, and its host has lost its power since: at its boot this one was nobody's.
             self.vms.start(uuid)
         return self._told(uuid, stats=stats)

@@ -17,9 +17,9 @@ from racksalt.vm_verbs import Step
 
 log = logging.getLogger(__name__)
 
-#: What reads the record and writes it, or removes it, is one step for others. The rest may take minutes.
 #: After these a VM runs here.
 _RUNS = ("start", "resume", "restart")
+#: What reads the record and writes it, or removes it, is one step for others. The rest may take minutes.
 _LOCKED = ("delete", "note", "tag", "protect")
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 from racksalt import migration
 from racksalt.errors import RacksaltError
 from racksalt.host_requests import MoveEnd
-from racksalt.inventory import Inventory, domains_of
+from racksalt.inventory import Inventory
 from racksalt.model import Claim, Domain, HostReport
 from racksalt.move_calls import MoveCalls
 from racksalt.rack import Rack
@@ -131,7 +131,7 @@ class MoveEnds:
             return claim
         if not source.answers:
             return None
-        shown = next((one for one in domains_of(source) if one.uuid == claim.record.uuid), None)
+        shown = _domain(source.report, claim) if source.report is not None else None
         if shown is None or shown.record is None or shown.record.wanted != "moving":
             return claim
         taken = self._take(MoveCalls(self.rack, claim, settings))

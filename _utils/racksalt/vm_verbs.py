@@ -15,6 +15,9 @@ Step = Literal["resume", "pause", "start", "stop", "save memory", "discard saved
 #: States in which nothing of the VM runs.
 DOWN: tuple[State, ...] = ("stopped", "suspended", "crashed")
 
+#: Of these, those in which nothing of it is saved either.
+OFF: tuple[State, ...] = ("stopped", "crashed")
+
 #: The verbs after which a VM should run after a boot of its host, or should not.
 WANTED: Mapping[str, Wanted] = {"start": "running", "restart": "running", "stop": "stopped", "suspend": "stopped"}
 
