@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import sys
+from pathlib import Path
 
 _KINDS = ("auth", "engines", "netapi", "pillar", "runners")
 
 
 def loader_dirs() -> dict[str, list[str]]:
-    """Each kind of loader file with its folder; execution modules and states come by ``saltutil.sync_all``."""
+    """Each kind of loader file with its folder; execution modules and states come by ``saltutil.sync_all``.
+
+    Salt asks this before it makes a loader, so it is the place where the import path is made safe for several
+    loaders at once, too.
+    """
+    _without_dead_paths()
     found: dict[str, list[str]] = {}
     for kind in _KINDS:
         spec = importlib.util.find_spec(f"racksalt_loader.{kind}")
         if spec and spec.submodule_search_locations:
             found[kind] = list(spec.submodule_search_locations)
     return found
+
+
+def _without_dead_paths() -> None:
+    """Folders on the import path that do not exist, as Python's own ``python3XX.zip``, leave it.
+
+    ``importlib.invalidate_caches`` raises KeyError where two threads drop such an entry at once. Salt calls it for
+    each module that is loaded, a master's worker in two threads as it starts while a minion logs in: it then answers
+    ``{}`` to every request that it gets until the master is restarted.
+    """
+    for path in list(sys.path):
+        if path and not Path(path).exists():
+            with contextlib.suppress(ValueError):  # the other thread was faster
+                sys.path.remove(path)
+            sys.path_importer_cache.pop(path, None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 import shlex
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,17 @@ def test_the_entry_point_of_the_wheel_names_the_folders(tmp_path: Path, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
     found = loader_dirs.loader_dirs()
     assert found == {kind: [str(installed / kind)] for kind in ("auth", "engines", "netapi", "pillar", "runners")}
+
+
+def test_no_dead_path_is_left_that_two_loading_threads_could_stumble_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = str(tmp_path / "python3.zip")
+    monkeypatch.setattr(sys, "path", [*sys.path, dead, str(tmp_path)])
+    assert importlib.util.find_spec("no_such_module_anywhere") is None
+    assert sys.path_importer_cache[dead] is None, "what Python keeps of a path that does not exist"
+    loader_dirs.loader_dirs()
+    assert dead not in sys.path and dead not in sys.path_importer_cache and str(tmp_path) in sys.path
 
 
 def examples(kind: str) -> list[tuple[str, str]]:
