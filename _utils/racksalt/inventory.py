@@ -242,7 +242,7 @@ class Inventory:
         if view is None or view.report is None:
             return view is not None
         shown = self.index.vms.get(claim.record.uuid)
-        if shown is not None and shown.record.host == claim.record.host:
+        if shown is not None and shown.record.host == claim.record.host and _is_as_new(shown.record, claim.record):
             return False
         return claim.settled_at is None or claim.settled_at >= view.report.read_at
 
@@ -255,6 +255,11 @@ def for_operator(vm: Vm) -> dict[str, Any]:
         "host_answers": vm.host_answers,
         "generation": vm.record.generation,
     }
+
+
+def _is_as_new(shown: Record, claimed: Record) -> bool:
+    """Not so where a VM has gone and come back since its host was read."""
+    return shown.generation >= claimed.generation
 
 
 def _index(hosts: Mapping[str, HostView], settings: Settings | None) -> Index:

@@ -147,9 +147,13 @@ _TAKEN = "somebody else is ending it"
 
 
 def _over(claim: Claim, seen: Inventory) -> str:
-    """Why no look is needed, or none can be had: nothing is removed then, and the VM is where it is seen."""
+    """Why no look is needed, or none can be had: nothing is removed then, and the VM is where it is seen.
+
+    At one of the claim's own hosts a VM of any generation is looked at: the other one may have something of it.
+    """
     now = seen.index.vms.get(claim.record.uuid)
-    if now is not None and now.record.generation > claim.record.generation:
+    elsewhere = now is not None and now.record.host not in (claim.moves_from, claim.record.host)
+    if now is not None and elsewhere and now.record.generation > claim.record.generation:
         return f"a later move has brought it to {now.record.host}"
     gone = [host for host in (claim.moves_from or "", claim.record.host) if host not in seen.hosts]
     return f"host {' and '.join(gone)} is not in hosts.yaml any more" if gone else ""

@@ -129,6 +129,13 @@ def test_the_state_of_a_vm_that_moved_is_not_known_while_its_new_host_is_silent(
     assert [one.state for one in rack(view("h1", answers=False), claims=(moved,)).vms()] == ["unknown"]
 
 
+def test_a_vm_that_went_and_came_back_since_the_report_is_the_one_of_now() -> None:
+    now = vm(generation=3)
+    seen = rack(view("h1", domain(vm())), claims=(replace(claim(now, READ_AT), moves_from="h2", was="running"),))
+    assert [one.record for one in seen.vms()] == [now] == seen.records() and seen.usage("acme").vms == 1
+    assert seen.loads()[0].used == Room(1, 192, 1), "counted once"
+
+
 def test_a_claim_settled_before_the_report_began_is_over() -> None:
     seen = rack(view("h1"), claims=(claim(vm(), READ_AT - 0.001),))
     assert seen.vms() == [] and seen.records() == [] and seen.loads()[0].used == Room()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from racksalt import record_proof
+from racksalt import record, record_proof
 from racksalt.errors import Cancelled, Conflict, Denied, NotFound, RacksaltError, Refused, Unavailable
 from racksalt.host_moves import HostMoves
 from racksalt.host_requests import ActOnHost, EndMove, MoveEnd
@@ -23,7 +23,7 @@ from racksalt.rack_requests import ActOnVm, MigrateVm, ShowVm
 from racksalt.rack_vms import RackVms
 from racksalt.rack_watch import RackWatch
 from tests.fake_moves import STEPS
-from tests.fakes import FakeRack, fake_rack
+from tests.fakes import FakeRack, fake_rack, signed
 from tests.unit.test_rack import look
 from tests.unit.test_vm_create import caller, create
 
@@ -419,6 +419,21 @@ def test_a_claim_of_an_earlier_move_holds_nothing() -> None:
     rack.clock.sleep(LATE_S)
     assert tidy(rack) == ["acme/web1: a later move has brought it to h3"] and not open_claims(rack)
     assert owners(rack, uuid) == {"h3": "running"}
+
+
+def test_a_move_that_was_decided_on_an_older_record_leaves_nothing_at_its_target() -> None:
+    rack, uuid = rack_with_vm()
+    rack.fleet.after = lambda host, called: (_ for _ in ()).throw(Killed()) if called == "rack_vm.receive" else None
+    with pytest.raises(Killed):
+        migrate(rack)
+    rack.fleet.after = lambda host, called: None
+    hypervisor = rack.hosts["h1"].hypervisor
+    (known,) = (domain.record for domain in hypervisor.report().domains)
+    newer = signed(replace(known, generation=known.generation + 2))
+    hypervisor.write_record(uuid, record.to_xml(newer))
+    rack.clock.sleep(LATE_S)
+    assert tidy(rack) and not open_claims(rack) and nothing_of_it(rack, "h2")
+    assert owners(rack, uuid) == {"h1": "running"}
 
 
 def test_a_host_that_is_taken_out_of_the_files_holds_no_move() -> None:
