@@ -224,8 +224,9 @@ class Inventory:
         )
 
     def _claimed(self, claim: Claim) -> Vm:
-        answers = self._answers(claim.record.host)
-        return Vm(claim.record, claim.was if answers and claim.was else "unknown", answers)
+        answers, shown = self._answers(claim.record.host), self.index.vms.get(claim.record.uuid)
+        before = shown.state if shown is not None and shown.record.host == claim.record.host else "unknown"
+        return Vm(claim.record, (claim.was or before) if answers else "unknown", answers)
 
     def _is_between(self, claim: Claim) -> bool:
         """Whether it moves, and each of its hosts was read when the other one had it."""

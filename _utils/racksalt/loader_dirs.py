@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
+import pkgutil
 import sys
-from pathlib import Path
 
 _KINDS = ("auth", "engines", "netapi", "pillar", "runners")
 
@@ -26,14 +25,16 @@ def loader_dirs() -> dict[str, list[str]]:
 
 
 def _without_dead_paths() -> None:
-    """Folders on the import path that do not exist, as Python's own ``python3XX.zip``, leave it.
+    """What nothing can be imported from, as Python's own ``python3XX.zip``, leaves the import path.
 
     ``importlib.invalidate_caches`` raises KeyError where two threads drop such an entry at once. Salt calls it for
     each module that is loaded, a master's worker in two threads as it starts while a minion logs in: it then answers
-    ``{}`` to every request that it gets until the master is restarted.
+    ``{}`` to every request that it gets until the master is restarted. The master makes its first loader before it
+    forks its workers, so that these have no such entry.
     """
-    for path in list(sys.path):
-        if path and not Path(path).exists():
-            with contextlib.suppress(ValueError):  # the other thread was faster
-                sys.path.remove(path)
+    dead = [path for path in sys.path if pkgutil.get_importer(path) is None]
+    if dead:
+        # A new list: somebody may be looking for a module on the old one.
+        sys.path = [path for path in sys.path if path not in dead]
+        for path in dead:
             sys.path_importer_cache.pop(path, None)

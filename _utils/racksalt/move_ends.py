@@ -126,6 +126,9 @@ class MoveEnds:
 
         Nothing else would. A later move, or a source that is gone too, leaves nothing to take back.
         """
+        now = seen.index.vms.get(claim.record.uuid)
+        if now is not None and now.record.generation > claim.record.generation:
+            return self._cleared(claim, now.record.host, seen, settings)
         source = seen.hosts.get(claim.moves_from or "")
         if source is None or claim.record.host in seen.hosts:
             return claim
@@ -141,19 +144,30 @@ class MoveEnds:
             log.warning("%s: %s", claim.record.title, error.detail)
             return None
 
+    def _cleared(self, claim: Claim, now_on: str, seen: Inventory, settings: Settings) -> Claim | None:
+        """The claim, once nothing is left at its target of a move that was decided on a record of before.
+
+        The source has refused to send that one; to the VM itself, wherever it is, nothing is done.
+        """
+        target = seen.hosts.get(claim.record.host)
+        if target is None or now_on != claim.moves_from:
+            return claim
+        taken = self._take(MoveCalls(self.rack, claim, settings)) if target.answers else None
+        try:
+            return taken.claim if taken is not None and taken.withdraw(looked=False) else None
+        except RacksaltError as error:
+            log.warning("%s: %s", claim.record.title, error.detail)
+            return None
+
 
 _UNDER_WAY = "it is still under way"
 _TAKEN = "somebody else is ending it"
 
 
 def _over(claim: Claim, seen: Inventory) -> str:
-    """Why no look is needed, or none can be had: nothing is removed then, and the VM is where it is seen.
-
-    At one of the claim's own hosts a VM of any generation is looked at: the other one may have something of it.
-    """
+    """Why no look is needed, or none can be had: the VM is where it is seen, and nothing is done to it."""
     now = seen.index.vms.get(claim.record.uuid)
-    elsewhere = now is not None and now.record.host not in (claim.moves_from, claim.record.host)
-    if now is not None and elsewhere and now.record.generation > claim.record.generation:
+    if now is not None and now.record.generation > claim.record.generation:
         return f"a later move has brought it to {now.record.host}"
     gone = [host for host in (claim.moves_from or "", claim.record.host) if host not in seen.hosts]
     return f"host {' and '.join(gone)} is not in hosts.yaml any more" if gone else ""

@@ -134,6 +134,8 @@ def test_a_vm_that_went_and_came_back_since_the_report_is_the_one_of_now() -> No
     seen = rack(view("h1", domain(vm())), claims=(replace(claim(now, READ_AT), moves_from="h2", was="running"),))
     assert [one.record for one in seen.vms()] == [now] == seen.records() and seen.usage("acme").vms == 1
     assert seen.loads()[0].used == Room(1, 192, 1), "counted once"
+    adopted = rack(view("h1", domain(vm())), claims=(claim(now, READ_AT),))
+    assert [(one.record, one.state) for one in adopted.vms()] == [(now, domain(vm()).state)]
 
 
 def test_a_claim_settled_before_the_report_began_is_over() -> None:

@@ -431,9 +431,13 @@ def test_a_move_that_was_decided_on_an_older_record_leaves_nothing_at_its_target
     (known,) = (domain.record for domain in hypervisor.report().domains)
     newer = signed(replace(known, generation=known.generation + 2))
     hypervisor.write_record(uuid, record.to_xml(newer))
+    hypervisor.suspend(uuid)
     rack.clock.sleep(LATE_S)
+    rack.hosts["h2"].silent = True
+    assert not tidy(rack) and open_claims(rack), "what is left there has to go"
+    rack.hosts["h2"].silent = False
     assert tidy(rack) and not open_claims(rack) and nothing_of_it(rack, "h2")
-    assert owners(rack, uuid) == {"h1": "running"}
+    assert owners(rack, uuid) == {"h1": "paused"}, "it is somebody's, and not of this move"
 
 
 def test_a_host_that_is_taken_out_of_the_files_holds_no_move() -> None:
