@@ -100,6 +100,8 @@ class VmCreate:
                 with suppress(RacksaltError):
                     claims.end(claim)
                 raise
+        if not held.what.host_answers:
+            raise _not_seen(caller, held.what)
         return {"changed": False, "vm": shown(caller, held.what)}
 
     def _claim_anew(
@@ -374,6 +376,13 @@ def _unconfirmed(caller: Caller, claim: Claim) -> Unavailable:
         f"{claim.record.title}: {where} did not confirm it; its name and place stay held until it is looked up",
         vm=claim.record.title,
     )
+
+
+def _not_seen(caller: Caller, made: Vm) -> Unavailable:
+    """This request has made it; whether it is still there, its host alone knows."""
+    title = made.record.title
+    where = f"host {made.record.host}" if caller.operator else "its host"
+    return Unavailable("host_silent", f"{title}: {where}, where this request has made it, does not answer", vm=title)
 
 
 def _incomplete(caller: Caller, hosts: Sequence[str]) -> Unavailable:
