@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 _RUNS = ("start", "resume", "restart")
 #: What reads the record and writes it, or removes it, is one step for others. The rest may take minutes.
 _LOCKED = ("delete", "note", "tag", "protect")
+#: A start that somebody else has begun is looked at for so long, and so often.
+_COMES_UP_S, _LOOK_S = 20.0, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,29 @@ class HostVms:
         return {**told, "state": None if gone else self.hypervisor.state(domain.uuid)}
 
     def start(self, uuid: str) -> None:
-        """Start it. Somebody else may have done so meanwhile, like the host at its boot: then it runs, as was asked."""
+        """Start it. Somebody else may be doing so, like the host at its boot: then it runs soon, as was asked."""
         try:
             self.hypervisor.start(uuid)
         except RacksaltError:
-            with suppress(RacksaltError):
-                if self.hypervisor.state(uuid) == "running":
-                    return
-            raise
+            if not self._comes_up(uuid, wait_s=_COMES_UP_S):
+                raise
+
+    def resume(self, uuid: str) -> None:
+        """Let it go on. One that was seen paused may just have been starting: then it runs, as was asked."""
+        try:
+            self.hypervisor.resume(uuid)
+        except RacksaltError:
+            if not self._comes_up(uuid, wait_s=0):
+                raise
+
+    def _comes_up(self, uuid: str, *, wait_s: float) -> bool:
+        """Whether it runs by now, or soon: libvirt calls a guest paused until all of its start is done."""
+        until = self.clock.steady() + wait_s
+        with suppress(RacksaltError):
+            while (state := self.hypervisor.state(uuid)) == "paused" and self.clock.steady() < until:
+                self.clock.sleep(_LOOK_S)
+            return state == "running"
+        return False
 
     def purge(self, request: PurgeOnHost) -> dict[str, Any]:
         """Remove all that a given-up create left behind; what is not there is not an error."""
@@ -178,7 +195,7 @@ class HostVms:
             case "pause":
                 self.hypervisor.suspend(domain.uuid)
             case "resume":
-                self.hypervisor.resume(domain.uuid)
+                self.resume(domain.uuid)
             case "save memory":
                 self.hypervisor.save(domain.uuid)
             case "discard saved memory":

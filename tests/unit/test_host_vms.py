@@ -269,6 +269,46 @@ def test_a_start_that_somebody_else_was_faster_with_is_one() -> None:
     assert host.act("start")["state"] == "running"
 
 
+def test_a_start_that_somebody_else_has_not_ended_yet_is_waited_for() -> None:
+    """libvirt calls a guest paused until it is started."""
+    host, uuid = Host(), UUID.format(1)
+    host.create(start=False)
+    sleep, states, sleeps = host.clock.sleep, host.hypervisor.states, list[float]()
+    starts_within = 5
+
+    def slept(seconds: float) -> None:
+        sleep(seconds)
+        sleeps.append(seconds)
+        if len(sleeps) == starts_within:
+            states[uuid] = "running"
+
+    def under_way(step: str) -> None:
+        if step == "start":
+            states[uuid] = "paused"
+            raise Conflict("vm_state", "domain is already running")
+
+    host.hypervisor.fault, host.clock.sleep = under_way, slept  # type: ignore[method-assign]
+    assert host.act("start")["state"] == "running"
+    starts_within, states[uuid] = -1, "stopped"
+    with pytest.raises(Conflict) as told:
+        host.act("start")
+    assert told.value.code == "vm_state" and len(sleeps) < 1000, "not for ever"
+
+
+def test_one_that_was_seen_paused_as_it_was_starting_runs_as_was_asked() -> None:
+    host, uuid = Host(), UUID.format(1)
+    host.create()
+    host.hypervisor.states[uuid] = "paused"
+
+    def started(step: str) -> None:
+        if step == "resume":
+            host.hypervisor.states[uuid] = "running"
+            raise Conflict("vm_state", "domain is already running")
+
+    host.hypervisor.fault = started
+    assert host.act("resume")["state"] == "running"
+
+
 def test_a_start_that_fails_as_the_same_create_has_started_it_takes_nothing_back() -> None:
     host = Host()
 
