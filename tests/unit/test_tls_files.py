@@ -7,11 +7,13 @@ import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from racksalt.adapters import tls_files
 from racksalt.adapters.tls_files import TlsFiles
 from racksalt.errors import Unavailable
 from racksalt.model import HostConfig
@@ -165,3 +167,20 @@ def test_many_that_ask_at_once_get_the_same(files: TlsFiles) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(ask, range(8)))) == 1
+
+
+def test_an_authority_that_another_one_makes_at_this_moment_is_not_damaged(
+    files: TlsFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, made = list[Path](), list[TlsPair]()
+    read = tls_files._read
+
+    def while_it_is_made(path: Path) -> Any:
+        found = read(path)
+        reads.append(path)
+        if len(reads) == 1:
+            made.append(pair(TlsFiles(files.root, FakeClock(NOW))))
+        return found
+
+    monkeypatch.setattr(tls_files, "_read", while_it_is_made)
+    assert pair(files) == made[0]

@@ -89,8 +89,9 @@ class TlsFiles:
     def _authority(self, folder: Path) -> _Pair | None:
         """``None`` where there is none yet; a damaged one is never replaced unasked, as no host would know it."""
         path = folder / "ca.pem"
-        found = _read(path)
-        if found is None and path.exists():
+        # In this order: one that somebody makes in between is not damaged.
+        there, found = path.exists(), _read(path)
+        if found is None and there:
             raise Unavailable(
                 "tls_unreadable",
                 f"{path} is damaged; restore it from the master's backup, or remove {folder} and apply the highstate "
