@@ -13,7 +13,7 @@ from tests.on_rack import CREATE, RACK_FILES, RealRack, wait_for
 #: A minion's start, the watch's look, the word, the start.
 _BACK_S = 120.0
 #: A snapshot that stays the newest for so long is of after the last change.
-_SETTLED_S = 20.0
+_SETTLED_S = 10.0
 
 
 @pytest.fixture
@@ -82,6 +82,9 @@ def test_without_a_master_a_host_that_boots_starts_what_ran_there(two_vms: RealR
 @pytest.mark.promise("P13")
 def test_a_master_that_lost_all_it_knew_knows_what_a_silent_host_holds(two_vms: RealRack) -> None:
     rack, acme = two_vms, two_vms.api("ACME")
+    # What was removed by hand before this test is in no audit: after a look the next change has a snapshot without it.
+    rack.run("rack_host.inventory")
+    acme.call("rack_vm.note", name="kept", note="kept")
     before = rack.run("rack_host.inventory").data
     head = "cat /var/lib/racksalt/snapshots/master/newest.json"
 
@@ -100,7 +103,7 @@ def test_a_master_that_lost_all_it_knew_knows_what_a_silent_host_holds(two_vms: 
         told: dict[str, Any] = rack.run("rack_host.inventory").data
         return {**told, "silent_hosts": {}} if set(told["silent_hosts"]) == {"h1"} else None
 
-    wait_for(kept, "three hosts keep today's snapshot", timeout_s=120, pause_s=2)
+    wait_for(kept, "three hosts keep today's snapshot", timeout_s=60, pause_s=2)
     leaks = "grep -rl acme /var/lib/racksalt/snapshots"
     assert rack.host("h2").run(["sh", "-c", leaks], timeout_s=10, check=False).stdout == "", "sealed"
 
