@@ -224,9 +224,14 @@ class Inventory:
         )
 
     def _claimed(self, claim: Claim) -> Vm:
-        answers, shown = self._answers(claim.record.host), self.index.vms.get(claim.record.uuid)
-        before = shown.state if shown is not None and shown.record.host == claim.record.host else "unknown"
+        answers, shown = self._answers(claim.record.host), self._shown_there(claim)
+        before = shown.state if shown is not None else "unknown"
         return Vm(claim.record, (claim.was or before) if answers else "unknown", answers)
+
+    def _shown_there(self, claim: Claim) -> Vm | None:
+        """The VM, where the report of the claim's host shows it."""
+        shown = self.index.vms.get(claim.record.uuid)
+        return shown if shown is not None and shown.record.host == claim.record.host else None
 
     def _is_between(self, claim: Claim) -> bool:
         """Whether it moves, and each of its hosts was read when the other one had it."""
@@ -242,8 +247,9 @@ class Inventory:
         view = self.hosts.get(claim.record.host)
         if view is None or view.report is None:
             return view is not None
-        shown = self.index.vms.get(claim.record.uuid)
-        if shown is not None and shown.record.host == claim.record.host and _is_as_new(shown.record, claim.record):
+        shown = self._shown_there(claim)
+        # A VM that has gone and come back since the report is shown there with its record of before.
+        if shown is not None and shown.record.generation >= claim.record.generation:
             return False
         return claim.settled_at is None or claim.settled_at >= view.report.read_at
 
@@ -256,11 +262,6 @@ def for_operator(vm: Vm) -> dict[str, Any]:
         "host_answers": vm.host_answers,
         "generation": vm.record.generation,
     }
-
-
-def _is_as_new(shown: Record, claimed: Record) -> bool:
-    """Not so where a VM has gone and come back since its host was read."""
-    return shown.generation >= claimed.generation
 
 
 def _index(hosts: Mapping[str, HostView], settings: Settings | None) -> Index:

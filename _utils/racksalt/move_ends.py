@@ -7,7 +7,7 @@ claim over for a while.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +15,7 @@ from racksalt import migration
 from racksalt.errors import RacksaltError
 from racksalt.host_requests import MoveEnd
 from racksalt.inventory import Inventory
-from racksalt.model import Claim, Domain, HostReport
+from racksalt.model import Claim, Domain, HostReport, Record
 from racksalt.move_calls import MoveCalls
 from racksalt.rack import Rack
 from racksalt.rack_claims import CLAIM_S, RackClaims
@@ -126,9 +126,9 @@ class MoveEnds:
 
         Nothing else would. A later move, or a source that is gone too, leaves nothing to take back.
         """
-        now = seen.index.vms.get(claim.record.uuid)
-        if now is not None and now.record.generation > claim.record.generation:
-            return self._cleared(claim, now.record.host, seen, settings)
+        later = _later(claim, seen)
+        if later is not None:
+            return self._cleared(claim, later, seen, settings)
         source = seen.hosts.get(claim.moves_from or "")
         if source is None or claim.record.host in seen.hosts:
             return claim
@@ -137,24 +137,25 @@ class MoveEnds:
         shown = _domain(source.report, claim) if source.report is not None else None
         if shown is None or shown.record is None or shown.record.wanted != "moving":
             return claim
-        taken = self._take(MoveCalls(self.rack, claim, settings))
-        try:
-            return taken.claim if taken is not None and taken.recall(abort=False) != "sends" else None
-        except RacksaltError as error:
-            log.warning("%s: %s", claim.record.title, error.detail)
-            return None
+        return self._taken_once(claim, settings, lambda calls: calls.recall(abort=False) != "sends")
 
-    def _cleared(self, claim: Claim, now_on: str, seen: Inventory, settings: Settings) -> Claim | None:
+    def _cleared(self, claim: Claim, later: Record, seen: Inventory, settings: Settings) -> Claim | None:
         """The claim, once nothing is left at its target of a move that was decided on a record of before.
 
         The source has refused to send that one; to the VM itself, wherever it is, nothing is done.
         """
         target = seen.hosts.get(claim.record.host)
-        if target is None or now_on != claim.moves_from:
+        if target is None or later.host != claim.moves_from:
             return claim
-        taken = self._take(MoveCalls(self.rack, claim, settings)) if target.answers else None
+        if not target.answers:
+            return None
+        return self._taken_once(claim, settings, lambda calls: calls.withdraw(looked=False))
+
+    def _taken_once(self, claim: Claim, settings: Settings, done: Callable[[MoveCalls], bool]) -> Claim | None:
+        """The claim as this look's own, where its host then says that this is done."""
+        taken = self._take(MoveCalls(self.rack, claim, settings))
         try:
-            return taken.claim if taken is not None and taken.withdraw(looked=False) else None
+            return taken.claim if taken is not None and done(taken) else None
         except RacksaltError as error:
             log.warning("%s: %s", claim.record.title, error.detail)
             return None
@@ -166,11 +167,17 @@ _TAKEN = "somebody else is ending it"
 
 def _over(claim: Claim, seen: Inventory) -> str:
     """Why no look is needed, or none can be had: the VM is where it is seen, and nothing is done to it."""
-    now = seen.index.vms.get(claim.record.uuid)
-    if now is not None and now.record.generation > claim.record.generation:
-        return f"a later move has brought it to {now.record.host}"
+    later = _later(claim, seen)
+    if later is not None:
+        return f"a later move has brought it to {later.host}"
     gone = [host for host in (claim.moves_from or "", claim.record.host) if host not in seen.hosts]
     return f"host {' and '.join(gone)} is not in hosts.yaml any more" if gone else ""
+
+
+def _later(claim: Claim, seen: Inventory) -> Record | None:
+    """The VM's record of now, where it has moved after this claim was made."""
+    now = seen.index.vms.get(claim.record.uuid)
+    return now.record if now is not None and now.record.generation > claim.record.generation else None
 
 
 def _domain(report: HostReport, claim: Claim) -> Domain | None:

@@ -269,7 +269,7 @@ def test_a_start_that_somebody_else_was_faster_with_is_one() -> None:
     assert host.act("start")["state"] == "running"
 
 
-def test_a_start_that_somebody_else_has_not_ended_yet_is_waited_for() -> None:
+def test_a_start_that_somebody_else_has_not_ended_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """libvirt calls a guest paused until it is started."""
     host, uuid = Host(), UUID.format(1)
     host.create(start=False)
@@ -287,7 +287,8 @@ def test_a_start_that_somebody_else_has_not_ended_yet_is_waited_for() -> None:
             states[uuid] = "paused"
             raise Conflict("vm_state", "domain is already running")
 
-    host.hypervisor.fault, host.clock.sleep = under_way, slept  # type: ignore[method-assign]
+    host.hypervisor.fault = under_way
+    monkeypatch.setattr(host.clock, "sleep", slept)
     assert host.act("start")["state"] == "running"
     starts_within, states[uuid] = -1, "stopped"
     with pytest.raises(Conflict) as told:

@@ -292,6 +292,14 @@ class Killed(BaseException):
     """SIGKILL: nothing is done on the way out."""
 
 
+def migrate_until_killed(rack: FakeRack, *, after: str) -> None:
+    """The runner dies when a host has done this."""
+    rack.fleet.after = lambda host, called: (_ for _ in ()).throw(Killed()) if called == after else None
+    with pytest.raises(Killed):
+        migrate(rack)
+    rack.fleet.after = lambda host, called: None
+
+
 @pytest.mark.parametrize(
     ("state", "host", "function", "there"),
     [
@@ -378,10 +386,7 @@ def test_the_source_keeps_its_copy_while_libvirt_takes_the_last_step() -> None:
 def test_what_is_at_the_target_stays_where_the_source_has_nothing_by_now() -> None:
     """The look at both is older than the move: what it saw at the source has gone over since."""
     rack, uuid = rack_with_vm(start=False)
-    rack.fleet.after = lambda host, called: (_ for _ in ()).throw(Killed()) if called == "rack_vm.send" else None
-    with pytest.raises(Killed):
-        migrate(rack)
-    rack.fleet.after = lambda host, called: None
+    migrate_until_killed(rack, after="rack_vm.send")
     (claim,) = rack.claims.all()
     rack.hosts["h2"].hypervisor.states[uuid] = "stopped"
     calls = MoveCalls(rack.rack, claim, rack.rack.settings())
@@ -408,10 +413,7 @@ def test_a_vm_that_is_deleted_before_it_is_sent_leaves_nothing() -> None:
 def test_a_claim_of_an_earlier_move_holds_nothing() -> None:
     """A master that was away, and is the writer again, has the claims of its time."""
     rack, uuid = rack_with_vm()
-    rack.fleet.after = lambda host, called: (_ for _ in ()).throw(Killed()) if called == "rack_vm.send" else None
-    with pytest.raises(Killed):
-        migrate(rack)
-    rack.fleet.after = lambda host, called: None
+    migrate_until_killed(rack, after="rack_vm.send")
     (old,) = rack.claims.all()
     rack.clock.sleep(LATE_S)
     assert tidy(rack) and migrate(rack, "h3")["changed"]
@@ -423,10 +425,7 @@ def test_a_claim_of_an_earlier_move_holds_nothing() -> None:
 
 def test_a_move_that_was_decided_on_an_older_record_leaves_nothing_at_its_target() -> None:
     rack, uuid = rack_with_vm()
-    rack.fleet.after = lambda host, called: (_ for _ in ()).throw(Killed()) if called == "rack_vm.receive" else None
-    with pytest.raises(Killed):
-        migrate(rack)
-    rack.fleet.after = lambda host, called: None
+    migrate_until_killed(rack, after="rack_vm.receive")
     hypervisor = rack.hosts["h1"].hypervisor
     (known,) = (domain.record for domain in hypervisor.report().domains)
     newer = signed(replace(known, generation=known.generation + 2))
@@ -442,10 +441,7 @@ def test_a_move_that_was_decided_on_an_older_record_leaves_nothing_at_its_target
 
 def test_a_host_that_is_taken_out_of_the_files_holds_no_move() -> None:
     rack, uuid = rack_with_vm()
-    rack.fleet.after = lambda host, called: (_ for _ in ()).throw(Killed()) if called == "rack_vm.receive" else None
-    with pytest.raises(Killed):
-        migrate(rack)
-    rack.fleet.after = lambda host, called: None
+    migrate_until_killed(rack, after="rack_vm.receive")
     rack.hosts["h2"].silent = True
     rack.clock.sleep(LATE_S)
     assert tidy(rack) == [] and open_claims(rack) == [uuid]
