@@ -6,9 +6,10 @@ writer talks to a host: one value, checked again here. What comes with ``bus`` i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from racksalt import shape
+from racksalt import host_several, shape
 from racksalt.adapters import this_host
 from racksalt.drift_requests import EnrollOnHost, RestoreOnHost
 from racksalt.host_arrivals import HostArrivals
@@ -274,7 +275,11 @@ def offer(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
         salt h1 rack_vm.offer request='{record: {…}, key: …}'
     """
-    return _signed("offer", lambda vms: _departures(vms).offer(shape.parse(OfferMove, request)), bus)
+
+    def one(vms: Any, asked: Any) -> Any:
+        return _departures(vms).offer(shape.parse(OfferMove, asked))
+
+    return _each("offer", request, one, bus, host_several.as_far_as_told)
 
 
 def receive(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
@@ -286,7 +291,11 @@ def receive(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
         salt h2 rack_vm.receive request='{record: {…}, source: h1, offer: {…}, …}'
     """
-    return _signed("receive", lambda vms: _arrivals(vms).receive(shape.parse(ReceiveMove, request)), bus)
+
+    def one(vms: Any, asked: Any) -> Any:
+        return _arrivals(vms).receive(shape.parse(ReceiveMove, asked))
+
+    return _each("receive", request, one, bus)
 
 
 def send(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
@@ -299,12 +308,17 @@ def send(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
         salt -L h1,h2 rack_vm.send request='{record: {…}, source: h1, target: h2, …}'
     """
 
-    def call(vms: Any) -> Any:
-        asked = shape.parse(SendMove, request)
-        comes_here = asked.record.host == vms.host
-        return _arrivals(vms).await_arrival(asked) if comes_here else _departures(vms).send(asked)
+    def one(vms: Any, asked: Any) -> Any:
+        move = shape.parse(SendMove, asked)
+        comes_here = move.record.host == vms.host
+        return _arrivals(vms).await_arrival(move) if comes_here else _departures(vms).send(move)
 
-    return _signed("send", call, bus)
+    if not host_several.are_in(request):
+        return _signed("send", lambda vms: one(vms, request), bus)
+    minion = this_host.Minion(__opts__, __context__)
+    return this_host.answer_alone(
+        lambda: this_host.turns(minion).send(request, __opts__["id"]), minion, function="rack_vm.send", bus=bus
+    )
 
 
 def conclude(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
@@ -316,7 +330,11 @@ def conclude(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
 
         salt -L h1,h2 rack_vm.conclude request='{record: {…}, source: h1, was: running}'
     """
-    return _signed("conclude", lambda vms: this_host.moves(vms).conclude(shape.parse(EndMove, request)), bus)
+
+    def one(vms: Any, asked: Any) -> Any:
+        return this_host.moves(vms).conclude(shape.parse(EndMove, asked))
+
+    return _each("conclude", request, one, bus)
 
 
 def progress(request: dict[str, Any], bus: dict[str, Any] | None = None) -> Any:
@@ -378,6 +396,19 @@ def _answer(call: this_host.Asked) -> Any:
 def _signed(name: str, call: this_host.Asked, bus: dict[str, Any] | None) -> Any:
     minion = this_host.Minion(__opts__, __context__)
     return this_host.answer_bus(call, minion, function=f"rack_vm.{name}", bus=bus)
+
+
+def _each(
+    name: str,
+    request: Any,
+    one: Callable[[Any, Any], Any],
+    bus: dict[str, Any] | None,
+    several: Callable[..., Any] = host_several.in_turn,
+) -> Any:
+    """As :func:`_signed`, of a request for one move or for several."""
+    if not host_several.are_in(request):
+        return _signed(name, lambda vms: one(vms, request), bus)
+    return _signed(name, lambda vms: several(request, vms.host, lambda asked: one(vms, asked)), bus)
 
 
 def _shown(domain: Any) -> dict[str, Any]:

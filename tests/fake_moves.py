@@ -77,17 +77,17 @@ class FakeMoves:
     kept: dict[str, list[str]] = field(default_factory=dict)
     aborted: list[str] = field(default_factory=list)
     sent: list[tuple[str, Way, bool]] = field(default_factory=list)
-    sending: set[str] = field(default_factory=set)
+    sending: dict[str, object] = field(default_factory=dict)
 
     @contextmanager
     def lock(self, uuid: str, *, wait_s: float) -> Iterator[None]:
-        if uuid in self.sending:
+        mine = object()
+        if self.sending.setdefault(uuid, mine) is not mine:
             raise Unavailable("busy", "held")
-        self.sending.add(uuid)
         try:
             yield
         finally:
-            self.sending.discard(uuid)
+            del self.sending[uuid]
 
     def disk_bytes(self, uuid: str, device: str) -> tuple[int, int]:
         return 2**30, 5 * 2**20

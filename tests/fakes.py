@@ -14,12 +14,12 @@ import json
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.etree import ElementTree
 
-from racksalt import acl, audit, errors, holdings, host_update, record, record_proof, shape
+from racksalt import acl, audit, errors, holdings, host_several, host_update, record, record_proof, shape
 from racksalt.audit import Entry
 from racksalt.audit_check import Raw
 from racksalt.drift_requests import EnrollOnHost, RestoreOnHost, SetAsideOnHost
@@ -48,6 +48,7 @@ from racksalt.host_requests import (
     SignOnHost,
     WithdrawMove,
 )
+from racksalt.host_turns import HostTurns
 from racksalt.host_vms import HostVms
 from racksalt.job_trail import Kept, Running
 from racksalt.model import (
@@ -341,7 +342,7 @@ class FakeVolumes:
     def remove(self, tenant: str, uuid: str, *, disks: bool = True) -> list[str]:
         self.fault("remove")
         own = (f"/volumes/{tenant}/{uuid}", f"/volumes/{tenant}/.{uuid}")
-        gone = sorted(path for path in self.files if disks and path.startswith(own))
+        gone = sorted(path for path in tuple(self.files) if disks and path.startswith(own))
         self.files -= set(gone)
         return gone
 
@@ -546,7 +547,17 @@ class FakeHost:
         return self._move(function, arguments)
 
     def _move(self, function: str, arguments: dict[str, Any]) -> Any:
-        moves, request = self.moves(), arguments.get("request")
+        asked = arguments.get("request")
+        if function in host_several.FUNCTIONS and host_several.are_in(asked):
+            if function == "rack_vm.send":
+                turns = HostTurns(self.mover.lock, self.clock, lambda: nullcontext(HostDepartures(self.moves())))
+                return turns.send(asked, self.name)
+            way = host_several.as_far_as_told if function == "rack_vm.offer" else host_several.in_turn
+            return way(asked, self.name, lambda one: self._move_one(function, one))
+        return self._move_one(function, asked)
+
+    def _move_one(self, function: str, request: Any) -> Any:
+        moves = self.moves()
         if function == "rack_vm.offer":
             return HostDepartures(moves).offer(shape.parse(OfferMove, request))
         if function == "rack_vm.receive":
@@ -675,8 +686,10 @@ class FakeClaims:
     """Claims in memory."""
 
     held: dict[str, Claim] = field(default_factory=dict)
+    lock: Any = field(default_factory=threading.Lock)
 
-    locked = staticmethod(no_lock)
+    def locked(self) -> Any:
+        return self.lock
 
     def all(self) -> list[Claim]:
         return list(self.held.values())

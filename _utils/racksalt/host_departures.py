@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import gzip
 import logging
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,14 +56,16 @@ class HostDepartures:
         generation = domain.record.generation if domain.record else 0
         return MoveOffer(domain.state, generation, domain.memory_mib, disk, tuple(images), seed)
 
-    def send(self, request: SendMove) -> Sent:
+    def send(self, request: SendMove, held: AbstractContextManager[object] | None = None) -> Sent:
         """Move it, and return when it is at the target for good. One that is stopped moves without running.
+
+        ``held`` is its lock, where the caller holds it already; it is freed when the VM is there.
 
         From its first step on this host does not start the VM at a boot by itself: the power may fail after the VM has
         begun to run at its target, and before its copy here is gone.
         """
         uuid = request.record.uuid
-        with self.moves.sending(uuid, wait_s=0):
+        with held if held is not None else self.moves.sending(uuid, wait_s=0):
             domain = self._ready(request)
             try:
                 self.moves.vms.write_wanted(uuid, "moving")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from racksalt.errors import Conflict
 from racksalt.host_requests import MoveEnd, MoveOffer, Way
-from racksalt.model import Claim, Domain, Migrations, State
+from racksalt.model import Claim, Domain, Migrations, State, Together
 from racksalt.vm_verbs import DOWN
 
 #: A move may take so long, and as much more as its bytes take at this speed: a slow link, and memory sent twice.
@@ -25,7 +26,8 @@ class How:
     """What a caller says about the way; ``live`` is what the caller takes the VM for, and ``None`` is either.
 
     ``timeout_s`` is for memory and disks; without one it follows from their size. ``ignore`` are rules of placement
-    that the caller looks after by itself, like the affinity of a group that moves as a whole.
+    that the caller looks after by itself, like the affinity of a group that moves as a whole. ``together`` are the
+    moves that it begins with.
     """
 
     live: bool | None = None
@@ -34,6 +36,7 @@ class How:
     post_copy: bool = False
     timeout_s: float | None = None
     ignore: frozenset[str] = frozenset()
+    together: Together | None = None
 
 
 def way_of(how: How, offer: MoveOffer, limits: Migrations, *, shared: bool) -> Way:
@@ -43,6 +46,16 @@ def way_of(how: How, offer: MoveOffer, limits: Migrations, *, shared: bool) -> W
     speed = min(_SLOWEST_BYTES_S, bandwidth_mib_s * 2**20 / 2) if bandwidth_mib_s else _SLOWEST_BYTES_S
     timeout_s = how.timeout_s or min(_LONGEST_S, _LEAST_S + data / speed)
     return Way(bandwidth_mib_s, how.auto_converge, how.post_copy, timeout_s)
+
+
+def under_way(moves: Iterable[Claim], host: str | None = None) -> int:
+    """How many of these moves are made at the same time, in all or with this host at one of their ends."""
+    convoys = Counter[Together | None]()
+    for claim in moves:
+        if host is not None and host not in (claim.moves_from, claim.record.host):
+            continue
+        convoys[claim.together] += 1
+    return sum(min(number, convoy.abreast) if convoy else number for convoy, number in convoys.items())
 
 
 def check_state(title: str, state: State, live: bool | None) -> None:

@@ -411,6 +411,14 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Together:
+    """Moves that begin together, of which so many are under way at the same time as is ``abreast``."""
+
+    convoy: str
+    abreast: Count
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """Room, a name and addresses held for a VM that is being made on ``record.host``.
 
@@ -418,7 +426,8 @@ class Claim:
     it. ``ending`` says that it is over, and what its host has still to confirm as gone: all of it, or what a create
     that was cut off left, but no VM. ``adopts`` is for a VM that was there before: nothing of it is ever removed.
     ``moves_from`` is the host that has the VM until its move to ``record.host`` is settled, ``was`` its state there,
-    and ``shared`` says that both ends have the same files, so that nobody removes them.
+    and ``shared`` says that both ends have the same files, so that nobody removes them. ``together`` are the moves that
+    it is one of.
     """
 
     record: Record
@@ -429,6 +438,7 @@ class Claim:
     moves_from: Name | None = None
     was: State | None = None
     shared: bool = False
+    together: Together | None = None
 
     @property
     def is_moving(self) -> bool:

@@ -43,17 +43,17 @@ class MoveClaims:
         """The claim that this move would hold; raises why it may not be."""
         vm = self._vm(record, seen)
         migration.check_state(record.title, vm.state, how.live)
-        self._check_limits(record.host, None, seen.claims)
+        self._check_limits(vm.record, record.host, how, seen.claims)
         chosen = self._target(vm.record, target, how, seen).config
-        self._check_limits(record.host, chosen.name, seen.claims)
+        self._check_limits(vm.record, chosen.name, how, seen.claims)
         after = replace(vm.record, host=chosen.name, generation=vm.record.generation + 1, signature=None)
-        storage = self.settings.hosts[record.host].storage
         return Claim(
             record_proof.sign(after, self.rack.ring.read()),
             self.rack.clock.now() + CLAIM_S,
             moves_from=record.host,
             was=vm.state,
-            shared=storage is not None and storage == chosen.storage,
+            shared=self.settings.share_volumes(record.host, chosen.name),
+            together=how.together,
         )
 
     def _vm(self, record: Record, seen: Inventory) -> Vm:
@@ -72,15 +72,17 @@ class MoveClaims:
             raise _refused(record, [{"rule": "twice", "hosts": list(twice)}], f"{' and '.join(twice)} both show it")
         return vm
 
-    def _check_limits(self, source: str, target: str | None, held: Sequence[Claim]) -> None:
+    def _check_limits(self, record: Record, target: str, how: How, held: Sequence[Claim]) -> None:
         """Each move takes the network and the disks of two hosts."""
         limits, moves = self.settings.migrations, [claim for claim in held if claim.is_moving]
+        there = replace(record, host=target)
+        one_more = [*moves, Claim(there, 0, moves_from=record.host, together=how.together)]
         told = []
-        if len(moves) >= limits.rack:
-            told.append(f"the rack has {len(moves)} under way, allowed: {limits.rack}")
-        for host in (source, target):
-            busy = sum(host in (claim.moves_from, claim.record.host) for claim in moves)
-            if host is not None and busy >= limits.per_host:
+        if migration.under_way(one_more) > limits.rack:
+            told.append(f"the rack has {migration.under_way(moves)} under way, allowed: {limits.rack}")
+        for host in dict.fromkeys((record.host, target)):
+            if migration.under_way(one_more, host) > limits.per_host:
+                busy = migration.under_way(moves, host)
                 told.append(f"host {host} has {busy} under way, allowed: {limits.per_host}")
         if told:
             raise Refused("too_many_migrations", f"{'; '.join(told)}; try again, or raise migrations in hosts.yaml")

@@ -30,9 +30,10 @@ _LOOK_PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a look told. ``held`` is a claim that stays, with the reason; ``ends`` are what both ends told of a move."""
+    """What a look told. ``held`` is a claim that stays, with the reason; ``over`` is one that somebody else has ended;
+    ``ends`` are what both ends told of a move."""
 
-    what: Literal["moved", "stayed", "held"]
+    what: Literal["moved", "stayed", "held", "over"]
     told: str
     ends: Mapping[str, MoveEnd] | None = None
 
@@ -49,11 +50,11 @@ class MoveEnds:
         return [line for line in told if line]
 
     def await_end(self, claim: Claim, settings: Settings) -> Found:
-        """Look until it is known, or for a while."""
+        """Look until it is known, or for a while; where somebody else has ended it, what both ends show then."""
         for _ in range(_LOOKS):
             held = self.held(claim)
-            found = self.look(held, settings) if held else Found("held", _TAKEN)
-            if found.what != "held" or found.told != _UNDER_WAY:
+            found = self.look(held, settings) if held else self._shown(MoveCalls(self.rack, claim, settings))
+            if found.what != "held" or found.told not in (_UNDER_WAY, _TAKEN):
                 return found
             self.rack.clock.sleep(_LOOK_PAUSE_S)
         return found
@@ -78,6 +79,16 @@ class MoveEnds:
             log.error("%s: neither %s nor %s shows it", claim.record.title, calls.source, calls.target)
             return Found("held", f"neither {calls.source} nor {calls.target} shows it; nothing is removed")
         return Found("held", _UNDER_WAY)
+
+    def _shown(self, calls: MoveCalls) -> Found:
+        """Where the VM is of a move that is over; nothing follows from it."""
+        try:
+            shown = {host: _domain(report, calls.claim) for host, report in calls.reports().items()}
+        except RacksaltError as error:
+            return Found("held", f"somebody else has ended it, and where the VM is is not known yet: {error.detail}")
+        there = {host: domain for host, domain in shown.items() if domain is not None and not domain.incoming}
+        told = " and ".join(f"on {host}, {domain.state}" for host, domain in there.items()) or "at neither of its hosts"
+        return Found("over", f"it is {told}")
 
     def _finish(self, calls: MoveCalls) -> Found:
         """It is at its target: the source's rest goes, the older copy of the VM first, and its disk last."""

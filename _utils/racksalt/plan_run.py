@@ -6,28 +6,22 @@ A step that fails stops what waits for it, and nothing else; each step's end is 
 from __future__ import annotations
 
 import logging
+import queue
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from racksalt.convoy import Convoy
 from racksalt.errors import Cancelled, RacksaltError, Unavailable
+from racksalt.plan_groups import Group, Limits, Share, next_groups
 from racksalt.plans import Plan, Step
 
 log = logging.getLogger(__name__)
 
-#: What carries out one step, and returns what is to be told of it.
-Act = Callable[[Step], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How many steps may run at the same time, on each host and in all."""
-
-    per_host: int
-    rack: int
+#: What carries out one step, with those that begin together with it, and returns what is to be told of it.
+Act = Callable[[Step, Convoy | None], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +47,10 @@ class StepEnd:
         return {**told, "because": self.because}
 
 
+class Alone(Exception):
+    """A step that cannot go with those that it began with: it begins again by itself."""
+
+
 class Stopped(Exception):
     """Somebody asked the plan to end; ``ends`` are its steps, the running ones carried to their own end."""
 
@@ -61,14 +59,16 @@ class Stopped(Exception):
         self.ends = ends
 
 
-def carry_out(plan: Plan, act: Act, limits: Limits, *, stop: threading.Event | None = None) -> list[StepEnd]:
+def carry_out(
+    plan: Plan, act: Act, limits: Limits, *, share: Share = lambda step: 1, stop: threading.Event | None = None
+) -> list[StepEnd]:
     """Every step of the plan, each in a thread of its own; how each ended.
 
     Asked to end, it begins no more steps, and raises :class:`Stopped` when those that run have ended. ``stop`` tells
     them of it, as one may still be waiting for its turn.
     """
-    run, stopped = _Run(plan, act, limits), False
-    with ThreadPoolExecutor(max(1, limits.rack), thread_name_prefix="plan") as threads:
+    run, stopped = _Run(plan, act, limits, share), False
+    with ThreadPoolExecutor(max(1, len(plan.steps)), thread_name_prefix="plan") as threads:
         try:
             while run.begin(threads):
                 wait(run.at_work, return_when=FIRST_COMPLETED)
@@ -89,13 +89,19 @@ def failed(ends: Iterable[StepEnd]) -> list[StepEnd]:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One plan on its way: ``begun`` are the numbers of its steps, ``ends`` those that have ended."""
+    """One plan on its way: ``begun`` are its groups of steps, ``ends`` the steps that have ended.
+
+    ``back`` are those that come back from their group, and ``alone`` those that begin by themselves since.
+    """
 
     plan: Plan
     act: Act
     limits: Limits
-    begun: set[int] = field(default_factory=set)
+    share: Share
+    begun: list[Group] = field(default_factory=list)
     ends: dict[int, StepEnd] = field(default_factory=dict)
+    back: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
+    alone: set[int] = field(default_factory=set)
     at_work: set[Future[None]] = field(default_factory=set)
     ended: list[Future[None]] = field(default_factory=list)
 
@@ -103,9 +109,12 @@ class _Run:
         """Begin what may begin now; whether anything is at work."""
         self.ended.extend(future for future in self.at_work if future.done())
         self.at_work.difference_update(self.ended)
-        for step in list(self._ready()):
-            self.begun.add(step.n)
-            self.at_work.add(threads.submit(self._one, step))
+        self._take_back()
+        running = [group.without(self.ends) for group in self.begun]
+        for group in next_groups(self._ready(), running, self.limits, self._share):
+            self.begun.append(group)
+            convoy = Convoy(len(group.steps), group.abreast) if len(group.steps) > 1 else None
+            self.at_work.update(threads.submit(self._one, step, convoy) for step in group.steps)
         return bool(self.at_work)
 
     def raise_unforeseen(self) -> None:
@@ -117,29 +126,35 @@ class _Run:
         """Every step's end, in order."""
         return [self.ends.get(step.n) or self._not_begun(step, because) for step in self.plan.steps]
 
-    def _ready(self) -> Iterator[Step]:
-        """The steps that may begin now, in their order."""
-        running = [step for step in self.plan.steps if step.n in self.begun and step.n not in self.ends]
-        busy = Counter(host for step in running for host in step.hosts)
-        free = self.limits.rack - len(running)
-        for step in self.plan.steps:
-            may = step.n not in self.begun and all(self._is_done(n) for n in step.waits_for)
-            if may and free > 0 and all(busy[host] < self.limits.per_host for host in step.hosts):
-                busy.update(step.hosts)
-                free -= 1
-                yield step
+    def _take_back(self) -> None:
+        back = {self.back.get() for _ in range(self.back.qsize())}
+        self.alone.update(back)
+        self.begun[:] = [group.without(back) for group in self.begun]
 
-    def _one(self, step: Step) -> None:
+    def _share(self, step: Step) -> float:
+        return 1.0 if step.n in self.alone else self.share(step)
+
+    def _ready(self) -> list[Step]:
+        """The steps that wait for nothing any more, in their order."""
+        begun = {step.n for group in self.begun for step in group.steps}
+        left = [step for step in self.plan.steps if step.n not in begun]
+        return [step for step in left if all(self._is_done(n) for n in step.waits_for)]
+
+    def _one(self, step: Step, convoy: Convoy | None) -> None:
         """One step, in its thread: what nobody foresaw ends this step, and the others are still told."""
         try:
-            end = StepEnd(step, "done", self.act(step))
+            self.ends[step.n] = StepEnd(step, "done", self.act(step, convoy))
+        except Alone:
+            self.back.put(step.n)
         except RacksaltError as error:
-            end = StepEnd(step, "failed", error=error)
+            self.ends[step.n] = StepEnd(step, "failed", error=error)
         except Exception:
             log.exception("step %s of the plan: an unforeseen failure", step.n)
             unforeseen = Unavailable("internal", "it failed; the reason is in the master's log")
-            end = StepEnd(step, "failed", error=unforeseen)
-        self.ends[step.n] = end
+            self.ends[step.n] = StepEnd(step, "failed", error=unforeseen)
+        finally:
+            if convoy:
+                convoy.leave()
 
     def _is_done(self, n: int) -> bool:
         return n in self.ends and self.ends[n].end == "done"

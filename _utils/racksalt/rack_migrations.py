@@ -136,7 +136,7 @@ class RackMigrations:
         """The receipt where it has moved all the same; else the error, with where the VM is."""
         if found.what == "moved" and found.ends is not None:
             return migration.receipt(claim, found.ends, claim.was or "unknown", self.rack.clock.now() - began)
-        if found.what == "stayed":
+        if found.what in ("stayed", "over"):
             error.facts["vm_is"] = found.told
             raise error
         raise Unavailable(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from racksalt import audit, plan_run, plans, shape
 from racksalt.access import Caller
 from racksalt.audit import Act
+from racksalt.convoy import Convoy
 from racksalt.drain_plan import UPDATING
 from racksalt.errors import BadInput, Conflict, NotFound, RacksaltError, Refused, Unavailable
 from racksalt.inventory import Inventory
 from racksalt.migration import How
 from racksalt.model import Record
-from racksalt.plan_run import Limits, StepEnd, Stopped
+from racksalt.plan_groups import Limits
+from racksalt.plan_run import Alone, StepEnd, Stopped
 from racksalt.plans import Plan, Step
 from racksalt.rack import Rack
 from racksalt.rack_hosts import RackHosts
@@ -30,6 +32,13 @@ Mover = Callable[[Caller, Record, str, Settings, How], dict[str, Any]]
 #: A move waits so long for those of others to end, and tries again so soon.
 _PATIENCE_S = 600.0
 _TRY_AGAIN_S = 1.0
+#: One of those that leave together, of which this is told, moves alone when there is a place for it.
+_GOES_ALONE = ("turn_missed", "too_many_migrations")
+#: So many VMs leave a host together at most, with so much memory and, where it is copied, disk: within less than a
+#: minute, as their claims may be begun for so long, and as those that have moved may have to wait for the last of them.
+_TOGETHER, _TOGETHER_MIB, _TOGETHER_GIB = 32, 4096, 40
+#: Not so by a network with less.
+_SLOW_MIB_S = 50
 
 
 def _move(rack: Rack) -> Mover:
@@ -83,12 +92,12 @@ class RackPlans:
         ``before`` are steps of the same call that ended before: they are told too where it is asked to end.
         """
         self.rack.plans.keep(plan.hash, shape.plain(plan))
-        migrations = self.rack.settings().migrations
+        settings = self.rack.settings()
         records = {vm.record.uuid: vm.record for vm in seen.vms()}
-        steps = _Steps(self.rack, caller, plan, self.movers(self.rack), records)
-        limits = Limits(migrations.per_host, migrations.rack)
+        steps = _Steps(self.rack, caller, plan, self.movers, records, settings)
+        limits = Limits(settings.migrations.per_host, settings.migrations.rack)
         try:
-            return plan_run.carry_out(plan, steps.act, limits, stop=steps.stop)
+            return plan_run.carry_out(plan, steps.act, limits, share=steps.share, stop=steps.stop)
         except Stopped as stopped:
             raise _stopped(plan, [*before, *stopped.ends]) from None
 
@@ -148,14 +157,23 @@ class _Steps:
     rack: Rack
     caller: Caller
     plan: Plan
-    mover: Mover
+    movers: Callable[[Rack], Mover]
     records: Mapping[str, Record]
+    settings: Settings
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def act(self, step: Step) -> Any:
+    def share(self, step: Step) -> float:
+        """What part a VM is of those that leave a host together; one that nobody knows yet goes alone."""
+        record, slow = self.records.get(step.uuid), 0 < self.settings.migrations.bandwidth_mib_s < _SLOW_MIB_S
+        if record is None or slow:
+            return 1.0
+        disk_gib = 0 if step.to and self.settings.share_volumes(step.host, step.to) else record.disk_gib
+        return max(1 / _TOGETHER, record.memory_mib / _TOGETHER_MIB, disk_gib / _TOGETHER_GIB)
+
+    def act(self, step: Step, convoy: Convoy | None) -> Any:
         """One step; what it returns is its receipt."""
         if step.do == "move":
-            return self._move(step)
+            return self._move(step, convoy)
         if step.do == "disable":
             return self._disable(step)
         if step.do == "enable":
@@ -179,7 +197,7 @@ class _Steps:
             raise Conflict("host_disabled", f"host {host} was disabled meanwhile: {config.reason or '-'}", host=host)
         return RackHosts(self.rack).switch(SwitchHost(host), settings, enabled=True)
 
-    def _move(self, step: Step) -> Any:
+    def _move(self, step: Step, convoy: Convoy | None) -> Any:
         """Between two lines of the audit, as if it were called by itself."""
         record = self._record(step)
         arguments = {"target": step.to, "plan": self.plan.hash}
@@ -194,24 +212,29 @@ class _Steps:
         self.rack.audit.append(audit.intent(act))
         result = "cut off"
         try:
-            receipt = self._patiently(record, step)
+            receipt = self._patiently(record, step, convoy)
             result = "done"
         except RacksaltError as error:
             result = error.code
+            if convoy and error.code in _GOES_ALONE:
+                raise Alone from error
             raise
         finally:
             self.rack.audit.append(audit.outcome(act, result))
         return receipt
 
-    def _patiently(self, record: Record, step: Step) -> dict[str, Any]:
-        """Moves of others take places too: those are waited for."""
+    def _patiently(self, record: Record, step: Step, convoy: Convoy | None) -> dict[str, Any]:
+        """Moves of others take places too: those are waited for, by who goes alone."""
         until = self.rack.clock.now() + _PATIENCE_S
+        how = How(live=step.live, together=convoy.together if convoy else None)
+        fleet = convoy.fleet(self.rack.fleet) if convoy else self.rack.fleet
+        mover = self.movers(replace(self.rack, fleet=fleet))
         while True:
             try:
-                return self.mover(self.caller, record, step.to, self.rack.settings(), How(live=step.live))
+                return mover(self.caller, record, step.to, self.rack.settings(), how)
             except RacksaltError as error:
                 waits = error.code == "too_many_migrations" and self.rack.clock.now() <= until
-                if not waits or self.stop.is_set():
+                if convoy or not waits or self.stop.is_set():
                     raise
             self.rack.clock.sleep(_TRY_AGAIN_S)
 

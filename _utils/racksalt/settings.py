@@ -118,6 +118,11 @@ class Settings:
     #: What stood for the files before they were read.
     stamp: Hashable = field(default=None, compare=False, repr=False)
 
+    def share_volumes(self, one: str, other: str) -> bool:
+        """Whether both hosts have the same volumes, so that none is copied between them."""
+        storages = {self.hosts[host].storage if host in self.hosts else None for host in (one, other)}
+        return len(storages) == 1 and None not in storages
+
 
 #: Each file, its shape, and the place of its defaults with what they are defaults of.
 FILES: dict[str, tuple[type, str | None]] = {

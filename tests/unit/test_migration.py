@@ -9,7 +9,7 @@ import pytest
 from racksalt import migration
 from racksalt.host_requests import MoveDisk, MoveOffer
 from racksalt.migration import How
-from racksalt.model import Claim, Domain, Migrations, State
+from racksalt.model import Claim, Domain, Migrations, State, Together
 from tests.unit.test_record import RECORD
 
 AFTER = replace(RECORD, host="h2", generation=RECORD.generation + 1)
@@ -72,3 +72,13 @@ def test_the_callers_own_time_and_bandwidth_count() -> None:
         How(timeout_s=5, bandwidth_mib_s=9), offer(1, 1), Migrations(bandwidth_mib_s=3), shared=False
     )
     assert (way.timeout_s, way.bandwidth_mib_s) == (5, 9)
+
+
+def test_of_a_convoy_only_those_abreast_are_under_way() -> None:
+    def claim(number: int, to: str, convoy: str = "") -> Claim:
+        together = Together(convoy, 2) if convoy else None
+        return replace(CLAIM, record=replace(AFTER, uuid=str(number), host=to), together=together)
+
+    moves = [claim(1, "h2"), *(claim(n, "h2", "one") for n in (2, 3, 4)), claim(5, "h3", "one"), claim(6, "h3", "two")]
+    assert migration.under_way(moves) == 1 + 2 + 1
+    assert [migration.under_way(moves, host) for host in ("h1", "h2", "h3", "h4")] == [4, 3, 2, 0]

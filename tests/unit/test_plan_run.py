@@ -7,11 +7,13 @@ import time
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from racksalt import plan_run
-from racksalt.errors import Refused
+from racksalt.convoy import Convoy
+from racksalt.errors import Cancelled, Refused
 from racksalt.plan_run import Limits
 from racksalt.plans import Plan, Step
 
@@ -29,7 +31,7 @@ def ends(done: list[plan_run.StepEnd]) -> dict[int, str]:
 
 
 def refuse(*numbers: int) -> Any:
-    def act(step: Step) -> Any:
+    def act(step: Step, _: Convoy | None) -> Any:
         if step.n in numbers:
             raise Refused("no_room", "no room")
         return step.n
@@ -48,7 +50,7 @@ def test_a_failed_step_stops_what_waits_for_it_and_nothing_else() -> None:
 
 
 def test_what_nobody_foresaw_ends_its_step_and_is_told() -> None:
-    def act(step: Step) -> Any:
+    def act(step: Step, _: Convoy | None) -> Any:
         return 1 / (step.n - 1)
 
     done = plan_run.carry_out(plan(move(1, "h1", "h2"), move(2, "h3", "h4")), act, Limits(1, 2))
@@ -68,7 +70,7 @@ def test_the_limits_and_the_order_hold(some: list[tuple[int, int, int]], per_hos
     ]
     lock, at_work, begun, done = threading.Lock(), list[Step](), list[int](), set[int]()
 
-    def act(step: Step) -> None:
+    def act(step: Step, _: Convoy | None) -> None:
         with lock:
             assert set(step.waits_for) <= done
             at_work.append(step)
@@ -87,4 +89,38 @@ def test_the_limits_and_the_order_hold(some: list[tuple[int, int, int]], per_hos
 def test_steps_run_side_by_side() -> None:
     both = threading.Barrier(2, timeout=10)
     steps = plan(move(1, "h1", "h2"), move(2, "h1", "h3"))
-    assert ends(plan_run.carry_out(steps, lambda step: both.wait() >= 0, Limits(2, 2))) == {1: "done", 2: "done"}
+    assert ends(plan_run.carry_out(steps, lambda *_: both.wait() >= 0, Limits(2, 2))) == {1: "done", 2: "done"}
+
+
+@pytest.mark.parametrize("per_host", [1, 3])
+def test_who_comes_back_from_those_that_leave_together_begins_alone_within_the_limits(per_host: int) -> None:
+    lock, calls, now, most = threading.Lock(), list[tuple[int, bool]](), [0], [0]
+
+    def act(step: Step, convoy: Convoy | None) -> int:
+        with lock:
+            calls.append((step.n, convoy is not None))
+            now[0] += convoy is None
+            most[0] = max(most[0], now[0])
+        threading.Event().wait(0.01)
+        with lock:
+            now[0] -= convoy is None
+        if convoy and step.n > 2:
+            raise plan_run.Alone
+        if step.n == 5:
+            raise Refused("no_room", "no room")
+        return step.n
+
+    steps = plan(*(move(n, "h1", f"h{1 + n}") for n in range(1, 6)), move(6, "h7", "h8", 3), move(7, "h7", "h8", 5))
+    done = plan_run.carry_out(steps, act, Limits(per_host, 8), share=lambda step: 0.1)
+    assert ends(done) == {1: "done", 2: "done", 3: "done", 4: "done", 5: "failed", 6: "done", 7: "not begun"}
+    assert sorted(calls) == [(1, True), (2, True), *((n, way) for n in (3, 4, 5) for way in (False, True)), (6, False)]
+    assert 1 <= most[0] <= per_host + 1, "and the one of h7"
+
+
+def test_a_plan_that_ends_meanwhile_leaves_who_came_back_where_it_was() -> None:
+    def act(step: Step, convoy: Convoy | None) -> None:
+        raise plan_run.Alone if convoy else Cancelled
+
+    steps = plan(*(move(n, "h1", "h2") for n in range(1, 4)))
+    with pytest.raises(Cancelled):
+        plan_run.carry_out(steps, act, Limits(1, 8), share=lambda step: 0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from racksalt import plan_run
+from racksalt import convoy, host_several, plan_run
 from racksalt.access import identify
 from racksalt.drain_plan import UPDATING
 from racksalt.errors import BadInput, Cancelled, Conflict, NotFound, Refused, Unavailable
@@ -23,7 +24,7 @@ from racksalt.rack_hosts import RackHosts
 from racksalt.rack_plans import RackPlans
 from racksalt.rack_requests import ActOnVm, DrainHost, SwitchHost
 from racksalt.rack_vms import RackVms
-from tests.fakes import FakeRack, fake_rack
+from tests.fakes import FakeClock, FakeRack, fake_rack
 from tests.unit.test_vm_create import create
 
 
@@ -264,11 +265,19 @@ def act(rack: FakeRack, verb: Any) -> None:
     RackVms(rack.rack).act(identify("root", settings), ActOnVm("acme/web3", verb, hard=True), settings)
 
 
+#: By such a network each VM moves by itself.
+SLOW = {"bandwidth_mib_s": 10}
+
+
 @pytest.mark.promise("P16")
-@pytest.mark.parametrize("call", range(2, 16))
-def test_an_applied_plan_that_was_cut_off_goes_on_by_the_same_hash(call: int) -> None:
+@pytest.mark.parametrize(
+    ("way", "call"),
+    [*((SLOW, call) for call in range(2, 16)), *(({}, call) for call in range(2, 7))],
+    ids=lambda value: value if isinstance(value, int) else "alone" if value else "together",
+)
+def test_an_applied_plan_that_was_cut_off_goes_on_by_the_same_hash(way: dict[str, int], call: int) -> None:
     rack = full_rack()
-    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 1, "rack": 1}
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 1, "rack": 1, **way}
     plan = drain(rack, test=True)
     kill_at(rack, call, after=True)
     with pytest.raises((Killed, Unavailable)):
@@ -279,10 +288,10 @@ def test_an_applied_plan_that_was_cut_off_goes_on_by_the_same_hash(call: int) ->
     assert drain(rack, apply=plan["hash"])["empty"] and everybody(rack) == ALL
 
 
-def tidy(rack: FakeRack) -> None:
+def tidy(rack: FakeRack) -> list[str]:
     """The writer's watch."""
     settings = rack.rack.settings()
-    MoveEnds(rack.rack).tidy(rack.rack.inventory(settings), settings)
+    return MoveEnds(rack.rack).tidy(rack.rack.inventory(settings), settings)
 
 
 def test_a_create_that_was_on_its_way_when_the_host_was_disabled_is_moved_too() -> None:
@@ -304,6 +313,7 @@ def test_a_create_that_was_on_its_way_when_the_host_was_disabled_is_moved_too() 
 
 def test_a_plan_that_is_asked_to_end_carries_the_running_steps_to_their_end() -> None:
     rack = full_rack()
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 2, "rack": 8, **SLOW}
     moved: list[str] = []
 
     def movers(_: Any) -> Callable[..., Any]:
@@ -365,6 +375,194 @@ def test_a_move_that_waits_for_others_does_not_begin_when_the_plan_was_asked_to_
         plan_run.wait = real
     assert told.value.code == "job_cancelled" and tries < 10, "it would wait for ten minutes"
     assert on(rack, "h1") == ALL[:1]
+
+
+def test_vms_leave_together_in_one_call_each() -> None:
+    rack = full_rack(vms=4)
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 4, "rack": 8}
+    rack.fleet.calls.clear()
+    told = drain(rack)
+    assert told["empty"] and everybody(rack) == ALL
+    asked = Counter(call for call in rack.fleet.calls if call[1].startswith("rack_vm."))
+    assert asked["h1", "rack_vm.offer"] == asked["h1", "rack_vm.send"] == 1
+    assert asked["h2", "rack_vm.receive"] == asked["h3", "rack_vm.receive"] == 1
+    assert asked["h2", "rack_vm.conclude"] == asked["h3", "rack_vm.conclude"] == 1 and asked.total() == 6
+    receipts = [step["receipt"] for step in told["steps"] if step["do"] == "move"]
+    assert [one["to"]["after"] for one in receipts] == ["running", "stopped", "running", "stopped"]
+
+
+def test_one_that_cannot_leave_keeps_no_other_back() -> None:
+    rack = full_rack(vms=4)
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 4, "rack": 8}
+    (uuid,) = (one.uuid for one in rack.hosts["h1"].hypervisor.report().domains if one.name == "acme.web2")
+    rack.hosts["h1"].mover.kept = {uuid: ["before-update"]}
+    with pytest.raises(Unavailable) as told:
+        drain(rack)
+    ends = {step["vm"]: step for step in told.value.facts["steps"] if step["do"] == "move"}
+    assert [ends[f"acme/web{n}"]["end"] for n in (1, 2, 3, 4)] == ["done", "failed", "done", "done"]
+    assert ends["acme/web2"]["error"]["code"] == "vm_cannot_move" and on(rack, "h1") == ["acme.web2"]
+    assert not [claim for claim in rack.claims.all() if claim.is_moving]
+
+
+@pytest.mark.parametrize(("bandwidth_mib_s", "sends"), [(0, 1), (10, 4)])
+def test_what_takes_long_goes_alone(bandwidth_mib_s: int, sends: int) -> None:
+    rack = full_rack(vms=4)
+    hosts = rack.files.data["hosts.yaml"]
+    hosts["migrations"] = {"per_host": 4, "rack": 8, "bandwidth_mib_s": bandwidth_mib_s}
+    drain(rack)
+    assert rack.fleet.calls.count(("h1", "rack_vm.send")) == sends and on(rack, "h1") == []
+
+
+class Traffic:
+    """How many VMs are on the move from a host, and how many were at the most; each takes ``each_s``."""
+
+    def __init__(self, rack: FakeRack, host: str = "h1", each_s: float = 0.0) -> None:
+        self.rack, self.each_s, self.now, self.most, self.all = rack, each_s, 0, 0, 0
+        self.lock = threading.Lock()
+        rack.hosts[host].mover.at = self.at
+
+    def at(self, step: str) -> None:
+        with self.lock:
+            self.now += {"begin": 1, "confirm": -1}.get(step, 0)
+            self.all += step == "begin"
+            self.most = max(self.most, self.now)
+        threading.Event().wait(0.01)
+        if step == "perform":
+            self.rack.clock.sleep(self.each_s)
+
+
+@pytest.mark.parametrize(("per_host", "rack_wide", "most"), [(1, 8, 1), (2, 8, 2), (4, 3, 3)])
+def test_no_more_are_on_the_move_than_may_be(per_host: int, rack_wide: int, most: int) -> None:
+    rack = full_rack(vms=6)
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": per_host, "rack": rack_wide}
+    traffic = Traffic(rack)
+    assert drain(rack)["empty"] and (traffic.most, traffic.all) == (most, 6)
+    assert rack.fleet.calls.count(("h1", "rack_vm.send")) == 1
+
+
+def ends(told: dict[str, Any]) -> set[str]:
+    return {step["end"] for step in told["steps"]}
+
+
+def test_a_member_that_comes_late_adds_no_move_to_those_that_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convoy, "_GATHER_S", 0.01)
+    rack = full_rack(vms=6)
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 2, "rack": 8}
+    traffic, write = Traffic(rack), rack.claims.write
+
+    def slow(claim: Any) -> None:
+        threading.Event().wait(0.05)
+        write(claim)
+
+    rack.claims.write = slow  # type: ignore[method-assign]
+    told = drain(rack)
+    assert ends(told) == {"done"} and (traffic.most <= 2, traffic.all) == (True, 6) and on(rack, "h1") == []
+    assert rack.fleet.calls.count(("h1", "rack_vm.send")) > 1
+    assert not [claim for claim in rack.claims.all() if claim.is_moving]
+
+
+@pytest.mark.parametrize(("per_host", "each_s"), [(1, 40.0), (1, 200.0), (2, 40.0), (2, 200.0)])
+def test_who_waits_for_its_turn_is_not_taken_back_and_moves_alone_when_it_was_missed(
+    per_host: int, each_s: float
+) -> None:
+    rack = full_rack(vms=5)
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": per_host, "rack": 4}
+    traffic = Traffic(rack, each_s=each_s)
+    at = traffic.at
+
+    def watched(step: str) -> None:
+        """The watch looks during each move; those that have missed their turn are free for it before they are told."""
+        at(step)
+        if step == "perform":
+            tidy(rack)
+
+    rack.hosts["h1"].mover.at = watched
+    plan = drain(rack, test=True)
+    told = drain(rack, apply=plan["hash"])
+    assert ends(told) == {"done"} and on(rack, "h1") == [] and len(everybody(rack)) == 5
+    assert (traffic.most, traffic.all) == (per_host, 5)
+    assert not [claim for claim in rack.claims.all() if claim.is_moving]
+
+
+def test_the_watch_may_take_back_who_has_missed_its_turn_before_it_is_told() -> None:
+    rack = full_rack(vms=4)
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 2, "rack": 4}
+    traffic, began = Traffic(rack), threading.Barrier(2, timeout=10)
+    at = traffic.at
+    taken: list[str] = []
+
+    def unequal(step: str) -> None:
+        """Two move; one of them is still at it when the turns of the others have come and gone."""
+        at(step)
+        if step != "perform" or traffic.all > 2:
+            return
+        if began.wait() == 0:
+            rack.clock.sleep(100)
+            return
+        for _ in range(100):
+            threading.Event().wait(0.02)
+            taken.extend(line for line in tidy(rack) if "it is on h1" in line)
+            if len(taken) >= 2:
+                return
+
+    rack.hosts["h1"].mover.at = unequal
+    told = drain(rack)
+    assert len(taken) == 2, taken
+    assert ends(told) == {"done"} and on(rack, "h1") == [] and traffic.all == 4
+    assert not [claim for claim in rack.claims.all() if claim.is_moving]
+
+
+class Ahead(FakeClock):
+    """A host's clock that goes before the master's."""
+
+    def __init__(self, clock: FakeClock, by_s: float) -> None:
+        super().__init__()
+        self.clock, self.by_s = clock, by_s
+
+    def now(self) -> float:
+        return self.clock.now() + self.by_s
+
+
+def test_a_source_whose_clock_goes_before_sends_each_alone() -> None:
+    rack = full_rack(vms=4)
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 2, "rack": 4}
+    rack.hosts["h1"].clock = Ahead(rack.clock, 57.0)
+    assert ends(drain(rack)) == {"done"} and on(rack, "h1") == []
+    assert rack.fleet.calls.count(("h1", "rack_vm.send")) == 5
+
+
+def test_hosts_of_before_this_version_are_drained_one_vm_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    rack = full_rack(vms=4)
+    monkeypatch.setattr(host_several, "are_in", lambda request: False)
+    assert ends(drain(rack)) == {"done"} and everybody(rack) == ALL and on(rack, "h1") == []
+    assert rack.fleet.calls.count(("h1", "rack_vm.offer")) == 5
+
+
+def test_a_host_that_says_forever_that_the_turn_was_missed_is_not_asked_forever() -> None:
+    rack = full_rack(vms=2)
+
+    def never(step: str) -> None:
+        raise host_several.turn_missed("never")
+
+    rack.hosts["h1"].mover.at = never
+    with pytest.raises(Unavailable) as told:
+        drain(rack)
+    moves = [step for step in told.value.facts["steps"] if step["do"] == "move"]
+    assert {step["error"]["code"] for step in moves} == {"turn_missed"}
+    assert rack.fleet.calls.count(("h1", "rack_vm.send")) <= 6 and on(rack, "h1") == ALL[:2]
+    assert not [claim for claim in rack.claims.all() if claim.is_moving]
+
+
+def test_a_send_that_nobody_answers_is_looked_at_for_each() -> None:
+    rack = full_rack(vms=4)
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 4, "rack": 8}
+
+    def lost(host: str, function: str) -> None:
+        rack.hosts["h1"].loses_returns = function == "rack_vm.send"
+
+    rack.fleet.before = lost
+    assert drain(rack)["empty"] and everybody(rack) == ALL and ("h2", "rack_vm.withdraw") not in rack.fleet.calls
+    assert not [claim for claim in rack.claims.all() if claim.is_moving]
 
 
 def test_moves_of_others_are_waited_for() -> None:

@@ -94,7 +94,7 @@ def test_no_vm_goes_to_a_host_that_is_given_up() -> None:
     switch(rack, enabled=False)
     rack.hosts["h1"].silent = True
     mover = rack.hosts["h2"].mover
-    mover.sending.add(vm["uuid"])
+    mover.sending[vm["uuid"]] = object()
     with pytest.raises(Conflict) as told:
         forget(rack, vms=0)
     assert told.value.code == "vm_moving" and mover.aborted and "pending.yaml" not in rack.files.data

@@ -37,6 +37,8 @@ from racksalt.ports import MoveHypervisor
 if TYPE_CHECKING:
     from racksalt.adapters.libvirt_events import DomainEvents
     from racksalt.adapters.libvirt_host import LibvirtHost
+    from racksalt.host_departures import HostDepartures
+    from racksalt.host_turns import HostTurns
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class Minion:
 
 def load_all() -> None:
     """What calls of the rack's writer need, loaded at once; what is not installed yet comes later."""
-    logic = ("host_arrivals", "host_creates", "host_departures", "host_drift", "host_update")
+    logic = ("host_arrivals", "host_creates", "host_departures", "host_drift", "host_turns", "host_update")
     names = [f"racksalt.{name}" for name in logic]
     if importlib.util.find_spec("libvirt") is not None:
         names.append("racksalt.adapters.libvirt_host")
@@ -95,6 +97,19 @@ def moves(own: HostVms) -> HostMoves:
 def away(own: HostVms) -> HostAway:
     """This host as one that comes back, and that keeps what its master needs to come back."""
     return HostAway(own, BootFiles(), SnapshotFiles())
+
+
+def turns(minion: Minion) -> HostTurns:
+    """VMs that leave this host by one call."""
+    from racksalt.host_departures import HostDepartures
+    from racksalt.host_turns import HostTurns
+
+    @contextmanager
+    def connected() -> Iterator[HostDepartures]:
+        with vms(minion) as own:
+            yield HostDepartures(moves(own))
+
+    return HostTurns(_sending, SystemClock(), connected)
 
 
 def _sending(uuid: str, *, wait_s: float) -> AbstractContextManager[None]:

@@ -1,0 +1,241 @@
+"""VMs that leave one host together: each moves by itself, and their calls to hosts go as one.
+
+Every member runs in a thread of its own, with its own claim, and knows nothing of the others: it asks a fleet. That
+one waits until the others ask too, or for a moment, and makes one call of those that are alike. Each call is made once:
+who comes late has missed its turn (``turn_missed``), and moves alone.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from racksalt import errors, host_answers, host_several
+from racksalt.errors import RacksaltError, Unavailable
+from racksalt.host_several import turn_missed
+from racksalt.model import Together
+from racksalt.ports import Answer, Fleet, Silent
+from racksalt.rack_claims import CLAIM_S
+
+#: Who asks waits so long for members that are still thinking.
+_GATHER_S = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class _Ask:
+    """One member's call, and what came of it."""
+
+    hosts: Sequence[str]
+    request: Mapping[str, Any]
+    timeout_s: float
+    lead: str | None
+    answers: dict[str, Answer] = field(default_factory=dict)
+    failed: BaseException | None = None
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call for several members; the first of them makes it."""
+
+    asks: list[_Ask] = field(default_factory=list)
+    begun: bool = False
+    done: bool = False
+
+
+class Convoy:
+    """So many ``members``, each in a thread of its own, of which ``abreast`` are moved at the same time."""
+
+    def __init__(self, members: int, abreast: int) -> None:
+        self.together = Together(uuid.uuid4().hex, abreast)
+        self._changed = threading.Condition()
+        self._thinking = members
+        self._calls: dict[str, _Call] = {}
+
+    def fleet(self, fleet: Fleet) -> Fleet:
+        """The fleet as a member is to ask it."""
+        return _Together(fleet, self)
+
+    def leave(self) -> None:
+        """A member has ended, and is not waited for any more."""
+        with self._changed:
+            self._thinking -= 1
+            self._changed.notify_all()
+
+    def ask(self, fleet: Fleet, function: str, one: _Ask) -> dict[str, Answer]:
+        """One member's call, with those of the others; it waits for its own answers."""
+        call = self._join(function, one)
+        if call is None:
+            return _late(fleet, function, one)
+        if call.asks[0] is one:
+            try:
+                _make(fleet, function, call.asks, self.together.abreast)
+            finally:
+                self._end(call)
+        if one.failed is not None:
+            raise one.failed
+        return one.answers
+
+    def _join(self, function: str, one: _Ask) -> _Call | None:
+        """The call that it is one of: for its first one when it is to be made, and for the others when it is done.
+
+        ``None`` where it was made before.
+        """
+        with self._changed:
+            call = self._calls.setdefault(function, _Call())
+            if call.begun:
+                return None
+            call.asks.append(one)
+            self._thinking -= 1
+            self._changed.notify_all()
+            if call.asks[0] is one:
+                self._changed.wait_for(lambda: self._thinking <= 0, timeout=_GATHER_S)
+                call.begun = True
+            else:
+                self._changed.wait_for(lambda: call.done)
+            return call
+
+    def _end(self, call: _Call) -> None:
+        with self._changed:
+            self._thinking += len(call.asks)
+            call.done = True
+            self._changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """The ``Fleet`` port over another one, for the members of a convoy."""
+
+    fleet: Fleet
+    convoy: Convoy
+
+    def ask(
+        self,
+        hosts: Sequence[str],
+        function: str,
+        request: Mapping[str, Any],
+        *,
+        timeout_s: float,
+        lead: str | None = None,
+    ) -> dict[str, Answer]:
+        """As the fleet does, with those who ask the same function."""
+        if function not in host_several.FUNCTIONS:
+            return self.fleet.ask(hosts, function, request, timeout_s=timeout_s, lead=lead)
+        return self.convoy.ask(self.fleet, function, _Ask(hosts, request["request"], timeout_s, lead))
+
+    def seal(self, host: str, text: str, *, context: str) -> str:
+        """As the fleet does."""
+        return self.fleet.seal(host, text, context=context)
+
+    def public_key(self, host: str) -> str:
+        """As the fleet does."""
+        return self.fleet.public_key(host)
+
+    def proves(self, host: str, data: bytes, signature: str) -> bool:
+        """As the fleet does."""
+        return self.fleet.proves(host, data, signature)
+
+
+def _make(fleet: Fleet, function: str, asks: Sequence[_Ask], abreast: int) -> None:
+    """As few calls as there is room for; again for what a host has left for later."""
+    left = list(asks)
+    try:
+        while left:
+            now = _with_room(left)
+            later = _make_once(fleet, function, now, abreast) if len(now) > 1 else now
+            if len(later) == len(now):
+                _make_alone(fleet, function, now[0])
+                later = now[1:]
+            left = [*later, *left[len(now) :]]
+    except BaseException as error:
+        for one in left:
+            one.failed = _failure(error, first=one is left[0])
+
+
+def _late(fleet: Fleet, function: str, one: _Ask) -> dict[str, Answer]:
+    """What a member gets that asks when the others have gone on: what has moved already can still be told of."""
+    if function == "rack_vm.conclude":
+        _make_alone(fleet, function, one)
+        return one.answers
+    return {host: turn_missed(f"those that it began with have gone on to {function}") for host in one.hosts}
+
+
+def _with_room(asks: Sequence[_Ask]) -> list[_Ask]:
+    """The first of these, as many as one call has room for; one at least."""
+    size, fitting = 0, list[_Ask]()
+    for one in asks:
+        size += len(json.dumps(one.request))
+        if fitting and size > host_several.MOST_BYTES:
+            break
+        fitting.append(one)
+    return fitting
+
+
+def _make_alone(fleet: Fleet, function: str, one: _Ask) -> None:
+    one.answers = fleet.ask(one.hosts, function, {"request": one.request}, timeout_s=one.timeout_s, lead=one.lead)
+
+
+def _make_once(fleet: Fleet, function: str, asks: Sequence[_Ask], abreast: int) -> list[_Ask]:
+    """Who is to ask again.
+
+    Where there is a ``lead``, only that one is asked: the others would wait for the last of all, and are asked about
+    those that have come afterwards.
+    """
+    by_host: dict[str, list[_Ask]] = {}
+    for one in asks:
+        for host in [one.lead] if one.lead else one.hosts:
+            by_host.setdefault(host, []).append(one)
+    requests = {host: [one.request for one in own] for host, own in by_host.items()}
+    request = {"request": host_several.request_of(requests, abreast=abreast)}
+    timeout_s = max(one.timeout_s for one in asks) + CLAIM_S  # no turn begins later than a claim may be begun
+    came = fleet.ask(list(by_host), function, request, timeout_s=timeout_s)
+    later: list[_Ask] = []
+    for host, own in by_host.items():
+        for one, answer in zip(own, _split(came[host], host, len(own)), strict=True):
+            if isinstance(answer, Mapping) and answer.get("later") is True:
+                later += [] if one in later else [one]
+            else:
+                one.answers[host] = _told(answer, host)
+    for one in asks:
+        over = {host: Silent(0.0, passed_over=True) for host in one.hosts if host not in by_host}
+        one.answers = {**over, **one.answers}
+    return later
+
+
+def _split(answer: Answer, host: str, number: int) -> list[Answer]:
+    """The part of a host's answer that each of its requests gets."""
+    if isinstance(answer, Silent):
+        return [answer] * number
+    if isinstance(answer, RacksaltError) and answer.code == "bad_input":
+        why = f"host {host} takes no requests for several at once: it has an older version"
+        return [turn_missed(why) for _ in range(number)]
+    if isinstance(answer, RacksaltError):
+        return [errors.from_dict(answer.as_dict()) for _ in range(number)]
+    if isinstance(answer, list) and len(answer) == number:
+        return answer
+    return [_unreadable(host) for _ in range(number)]
+
+
+def _told(answer: Answer, host: str) -> Answer:
+    if isinstance(answer, (Silent, RacksaltError)):
+        return answer
+    if isinstance(answer, Mapping) and "answer" in answer:
+        return answer["answer"]
+    told = host_answers.told(answer, host)
+    return told if isinstance(told, RacksaltError) else _unreadable(host)
+
+
+def _failure(error: BaseException, *, first: bool) -> BaseException:
+    """What each member gets of a call that failed: an error of its own, where it goes on with it."""
+    if isinstance(error, RacksaltError):
+        return errors.from_dict(error.as_dict())
+    if first or not isinstance(error, Exception):
+        return error
+    return Unavailable("rack_unavailable", f"the call for several moves failed: {type(error).__name__}")
+
+
+def _unreadable(host: str) -> Unavailable:
+    return Unavailable("host_failed", f"host {host} answers several requests with what cannot be read", host=host)
