@@ -61,7 +61,7 @@ class AwayWatch:
             self._contact(rack, current, seen)
             away = current.deletions or not all(view.answers for view in seen.hosts.values())
             self._next_at = rack.clock.now() + (_AWAY_S if away else _CALM_S)
-        if gives:
+        if gives or (looks and self.snapshots.is_outdated(rack, seen)):
             self.snapshots.give(rack, seen, began=now, head=head)
 
     def _contact(self, rack: Rack, current: Settings, seen: Inventory) -> None:

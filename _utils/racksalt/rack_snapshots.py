@@ -39,11 +39,16 @@ class RackSnapshots:
     _latest_at: float = 0.0
 
     def is_due(self, rack: Rack) -> bool:
-        """Whether something has changed: every change is in the audit."""
+        """Whether something has changed: every change is in the audit, but for those that are made by hand."""
         now = rack.clock.now()
-        if now < self._next_at <= now + _AGAIN_S + _PAUSE_S * _SHARE:
+        if self._rests(now):
             return False
         return rack.audit.head() != self._head or (self._missing_copies and now >= self._latest_at)
+
+    def is_outdated(self, rack: Rack, seen: Inventory) -> bool:
+        """Whether hosts show something else than the last one has of them."""
+        known = {host: piece.report for host, piece in self._hosts.items()}
+        return not self._rests(rack.clock.now()) and snapshot.lasting(seen) != known
 
     def give(self, rack: Rack, seen: Inventory, *, began: float, head: Head | None) -> int:
         """Keep a snapshot here, and on three hosts; how many of them have it now.
@@ -59,6 +64,9 @@ class RackSnapshots:
         now = rack.clock.now()
         self._next_at, self._latest_at = now + max(_PAUSE_S, _SHARE * (now - began)), now + _AGAIN_S
         return kept
+
+    def _rests(self, now: float) -> bool:
+        return now < self._next_at <= now + _AGAIN_S + _PAUSE_S * _SHARE
 
     def _make(self, rack: Rack, seen: Inventory) -> Pieces:
         """What did not change is not made again; under a new key all of it is."""

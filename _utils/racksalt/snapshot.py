@@ -89,11 +89,7 @@ class Maker:
 
     def pieces(self, seen: Inventory, *, version: int, at: float) -> Pieces:
         """The inventory of now, sealed. What changes by itself is left out: it would make every piece another one."""
-        hosts = {
-            name: self._host(name, _lasting(view.report))
-            for name, view in sorted(seen.hosts.items())
-            if view.report is not None
-        }
+        hosts = {name: self._host(name, report) for name, report in lasting(seen).items()}
         claims = _named(self.seal(_packed([shape.plain(claim) for claim in _lasting_claims(seen)]), "claims"))
         names = {host: piece.name for host, piece in hosts.items()}
         root = _Root(seen.rack, self.master, version, int(at), names, claims[0], tuple(seen.unread))
@@ -108,6 +104,11 @@ class Maker:
         if known is not None and known.report == report:
             return known
         return HostPiece(report, *_named(self.seal(_packed(shape.plain(report)), f"host {host}")))
+
+
+def lasting(seen: Inventory) -> dict[str, HostReport]:
+    """What of each host's report stays as it is until somebody changes something there."""
+    return {name: _lasting(view.report) for name, view in sorted(seen.hosts.items()) if view.report is not None}
 
 
 def root_names(text: str, unseal: Unseal) -> tuple[str, ...]:
@@ -166,7 +167,6 @@ def parcels(texts: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
 
 def _lasting(report: HostReport) -> HostReport:
-    """What of a report stays as it is until somebody changes something there."""
     return HostReport(
         report.host,
         report.total,

@@ -104,6 +104,21 @@ def test_only_what_changed_is_sent() -> None:
     assert {len(one["texts"]) for one in sent} == {2} and len(sent) == 3, "one host's piece and the root"
 
 
+def test_what_changes_by_hand_is_in_the_next_snapshot_too() -> None:
+    rack = fake_rack()
+    gone = create(rack, "root", "acme/web1", host="h1")["vm"]["uuid"]
+    watch = turn(rack)
+    rack.hosts["h1"].hypervisor.destroy(gone)
+    rack.hosts["h1"].hypervisor.undefine(gone)
+    for _ in range(2):
+        turn(rack, watch)
+    calls = rack.fleet.calls.count(("h1", "rack_host.keep_snapshot"))
+    turn(rack, watch)
+    assert rack.fleet.calls.count(("h1", "rack_host.keep_snapshot")) == calls, "once"
+    rack.hosts["h1"].silent = True
+    assert listed(takes_over(rack)) == []
+
+
 def test_at_most_once_a_second() -> None:
     rack, watch = fake_rack(), AwayWatch()
     rack.clock.tick = 0.0
