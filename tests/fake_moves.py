@@ -26,6 +26,8 @@ class FakeDoors:
 
     open_to: dict[tuple[str, str], float] = field(default_factory=dict)
     fault: Callable[[str], None] = lambda step: None
+    #: With one, nobody is let in after the time.
+    clock: Clock | None = None
 
     def open(self, uuid: str, source: str, until_s: float) -> None:
         self.fault("open")
@@ -39,7 +41,8 @@ class FakeDoors:
         return any(known == uuid for known, _ in self.open_to)
 
     def let_in(self, source: str) -> bool:
-        return source in {name for _, name in self.open_to}
+        now = self.clock.now() if self.clock else 0.0
+        return any(name == source and now < until_s for (_, name), until_s in self.open_to.items())
 
 
 @dataclass

@@ -501,7 +501,15 @@ class FakeHost:
         return Moment(self.boot, self.clock.now() - self.booted_at)
 
     def vms(self) -> HostVms:
-        return HostVms(self.name, self.hypervisor, self.volumes, self.lock, self.clock, FakeKey(self.name))
+        return HostVms(
+            self.name,
+            self.hypervisor,
+            self.volumes,
+            self.lock,
+            self.clock,
+            FakeKey(self.name),
+            self.mover.sending.__contains__,
+        )
 
     def call(self, function: str, request: Mapping[str, Any]) -> Answer:
         """As the execution modules do it: plain data in, plain data or the error out."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from racksalt import errors, host_answers, host_several
@@ -21,8 +23,9 @@ from racksalt.model import Together
 from racksalt.ports import Answer, Fleet, Silent
 from racksalt.rack_claims import CLAIM_S
 
-#: Who asks waits so long for members that are still thinking.
+#: Who asks waits for members that are still thinking as long as one joins it every so often, and so long in all.
 _GATHER_S = 1.0
+_GATHER_MOST_S = 10.0
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +56,7 @@ class Convoy:
         self.together = Together(uuid.uuid4().hex, abreast)
         self._changed = threading.Condition()
         self._thinking = members
+        self._looks = threading.BoundedSemaphore(abreast)
         self._calls: dict[str, _Call] = {}
 
     def fleet(self, fleet: Fleet) -> Fleet:
@@ -65,11 +69,16 @@ class Convoy:
             self._thinking -= 1
             self._changed.notify_all()
 
+    def ask_alone(self, fleet: Fleet, hosts: Sequence[str], function: str, *call: Any, **how: Any) -> dict[str, Answer]:
+        """One member's call of its own; of those no more at a time than would be if each moved alone."""
+        with self._looks:
+            return fleet.ask(hosts, function, *call, **how)
+
     def ask(self, fleet: Fleet, function: str, one: _Ask) -> dict[str, Answer]:
         """One member's call, with those of the others; it waits for its own answers."""
         call = self._join(function, one)
         if call is None:
-            return _late(fleet, function, one)
+            return self._late(fleet, function, one)
         if call.asks[0] is one:
             try:
                 _make(fleet, function, call.asks, self.together.abreast)
@@ -92,11 +101,25 @@ class Convoy:
             self._thinking -= 1
             self._changed.notify_all()
             if call.asks[0] is one:
-                self._changed.wait_for(lambda: self._thinking <= 0, timeout=_GATHER_S)
+                self._gather(call)
                 call.begun = True
             else:
                 self._changed.wait_for(lambda: call.done)
             return call
+
+    def _gather(self, call: _Call) -> None:
+        until, joined = time.monotonic() + _GATHER_MOST_S, True
+        while joined and self._thinking > 0 and time.monotonic() < until:
+            joined = self._changed.wait_for(partial(self._is_joined, call, len(call.asks)), timeout=_GATHER_S)
+
+    def _is_joined(self, call: _Call, members: int) -> bool:
+        return self._thinking <= 0 or len(call.asks) > members
+
+    def _late(self, fleet: Fleet, function: str, one: _Ask) -> dict[str, Answer]:
+        """What a member gets that asks when the others have gone on: what has moved already can still be told of."""
+        if function == "rack_vm.conclude":
+            return self.ask_alone(fleet, one.hosts, function, {"request": one.request}, timeout_s=one.timeout_s)
+        return {host: turn_missed(f"those that it began with have gone on to {function}") for host in one.hosts}
 
     def _end(self, call: _Call) -> None:
         with self._changed:
@@ -123,7 +146,7 @@ class _Together:
     ) -> dict[str, Answer]:
         """As the fleet does, with those who ask the same function."""
         if function not in host_several.FUNCTIONS:
-            return self.fleet.ask(hosts, function, request, timeout_s=timeout_s, lead=lead)
+            return self.convoy.ask_alone(self.fleet, hosts, function, request, timeout_s=timeout_s, lead=lead)
         return self.convoy.ask(self.fleet, function, _Ask(hosts, request["request"], timeout_s, lead))
 
     def seal(self, host: str, text: str, *, context: str) -> str:
@@ -153,14 +176,6 @@ def _make(fleet: Fleet, function: str, asks: Sequence[_Ask], abreast: int) -> No
     except BaseException as error:
         for one in left:
             one.failed = _failure(error, first=one is left[0])
-
-
-def _late(fleet: Fleet, function: str, one: _Ask) -> dict[str, Answer]:
-    """What a member gets that asks when the others have gone on: what has moved already can still be told of."""
-    if function == "rack_vm.conclude":
-        _make_alone(fleet, function, one)
-        return one.answers
-    return {host: turn_missed(f"those that it began with have gone on to {function}") for host in one.hosts}
 
 
 def _with_room(asks: Sequence[_Ask]) -> list[_Ask]:

@@ -129,7 +129,7 @@ class HostDrift:
         found = next((domain for domain in self.vms.hypervisor.domains([uuid]) if not domain.incoming), None)
         if found is None:
             raise NotFound("vm_not_found", f"no domain {uuid} on host {self.vms.host}", vm=uuid)
-        if self.vms.hypervisor.is_moving(uuid):
+        if self.vms.is_moving(uuid):
             told = f"domain {found.name} is on its way to another host; try again when it is there"
             raise Conflict("vm_moving", told, vm=found.name)
         return found

@@ -18,8 +18,9 @@ from racksalt.host_requests import SendMove, Sent
 from racksalt.host_several import turn_missed
 from racksalt.ports import Clock, MoveLock
 
-#: The target lets nobody in after the deadline, and libvirt needs a while to connect.
-_LAST_S = 5.0
+#: The target lets nobody in after the deadline by its own clock, which may be 5 s before the master's as this host's
+#: may be 5 s behind it, and libvirt needs a while to connect.
+_LAST_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)

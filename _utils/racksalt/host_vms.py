@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +36,8 @@ class HostVms:
     lock: HostLock
     clock: Clock
     key: HostKey
+    #: Whether a VM is being sent, or waits for its turn.
+    is_sent: Callable[[str], bool]
 
     def report(self) -> HostReport:
         """The whole host in one bulk read."""
@@ -49,7 +52,7 @@ class HostVms:
             if test:
                 return {**told, "state": domain.state}
             vm = vm_verbs.record_of(domain)
-            if steps and self.hypervisor.is_moving(domain.uuid):
+            if steps and self.is_moving(domain.uuid):
                 raise _moving(vm)
             if steps and request.verb in _RUNS and vm.wanted == "moving":
                 raise _sent(vm)
@@ -59,6 +62,10 @@ class HostVms:
             self._note_wanted(domain.uuid, vm_verbs.WANTED[request.verb])
         gone = "delete" in steps
         return {**told, "state": None if gone else self.hypervisor.state(domain.uuid)}
+
+    def is_moving(self, uuid: str) -> bool:
+        """Whether it is on its way, or waits to be: nobody may change it."""
+        return self.is_sent(uuid) or self.hypervisor.is_moving(uuid)
 
     def start(self, uuid: str) -> None:
         """Start it. Somebody else may be doing so, like the host at its boot: then it runs soon, as was asked."""

@@ -50,13 +50,8 @@ def next_groups(ready: Sequence[Step], at_work: Iterable[Group], limits: Limits,
         first = left.pop(0)
         if not places.have(Group((first,), 1)):
             continue
-        group = Group((first,), places.abreast(first.host))
-        for step in _alike(first, left, share):
-            wider = Group((*group.steps, step), group.abreast)
-            if sum(map(share, wider.steps)) <= 1 and places.have(wider):
-                group = wider
+        group = places.best_group(first, _alike(first, left, share), share)
         left = [step for step in left if step not in group.steps]
-        group = Group(group.steps, min(group.abreast, len(group.steps)))
         places.take(group)
         yield group
 
@@ -84,6 +79,18 @@ class _Places:
         on_hosts = all(self.busy[host] + number <= self.limits.per_host for host, number in group.load().items())
         return on_hosts and self.running + min(group.abreast, len(group.steps)) <= self.limits.rack
 
-    def abreast(self, host: str) -> int:
-        """How many steps of this host may begin now."""
-        return min(self.limits.rack - self.running, self.limits.per_host - self.busy[host])
+    def best_group(self, first: Step, alike: Sequence[Step], share: Share) -> Group:
+        """As many as may run at the same time; fewer, where a busy target lets so many more go with them."""
+        for abreast in range(min(self.limits.rack - self.running, self.limits.per_host - self.busy[first.host]), 0, -1):
+            group = self._group(first, alike, share, abreast)
+            if len(group.steps) > abreast or len(group.steps) == 1 + len(alike):
+                return group.without(())
+        return Group((first,), 1)
+
+    def _group(self, first: Step, alike: Sequence[Step], share: Share, abreast: int) -> Group:
+        group = Group((first,), abreast)
+        for step in alike:
+            wider = Group((*group.steps, step), abreast)
+            if sum(map(share, wider.steps)) <= 1 and self.have(wider):
+                group = wider
+        return group

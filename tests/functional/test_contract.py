@@ -242,7 +242,7 @@ def test_the_hosts_numa_cells_are_reported_with_their_huge_pages() -> None:
 
 def test_a_vm_lives_its_whole_life(hypervisor: Hypervisor) -> None:
     clock = FakeClock()
-    vms = HostVms("h1", hypervisor, FakeVolumes(), no_lock, clock, FakeKey("h1"))
+    vms = HostVms("h1", hypervisor, FakeVolumes(), no_lock, clock, FakeKey("h1"), lambda uuid: False)
     vm = replace(RECORD, nics=(CARD,), protected=False)
     network = Network("default", "192.168.122.0/24", "192.168.122.1", "192.168.122.9", "192.168.122.99")
     image = KernelImage("tiny", "kernel", "1" * 64, "2" * 64, 'quiet opt="<&>"')

@@ -51,7 +51,7 @@ class Chaos:
         scripts = {
             "libvirtd": "systemctl kill -s KILL libvirtd",
             "minion": "systemctl restart --no-block salt-minion",
-            "guests": "pkill -9 -f qemu-system | true",
+            "guests": "pkill -9 -f '^[^ ]*qemu-system' || true",
         }
 
         def happen() -> None:

@@ -44,6 +44,12 @@ class Fleets:
             return error
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is."""
+    monkeypatch.setattr(convoy, "_GATHER_S", 10.0)
+
+
 def together(acts: list[Callable[[Fleet], Any]], fleet: Any) -> list[Any]:
     """What each member returned or raised."""
 
@@ -234,6 +240,22 @@ def late(member: Callable[[Fleet], Any], after: threading.Event) -> Callable[[Fl
         return member(fleet)
 
     return waits
+
+
+def test_as_long_as_one_joins_every_so_often_the_others_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convoy, "_GATHER_S", 1.0)
+
+    def slower(number: int) -> Callable[[Fleet], Any]:
+        def member(fleet: Fleet) -> Any:
+            threading.Event().wait(0.4 * number)
+            return asks(number)(fleet)
+
+        return member
+
+    fleet = Fleets(lambda host, one: one["n"])
+    assert together([slower(n) for n in range(4)], fleet) == [{"h1": n} for n in range(4)] and len(fleet.calls) == 1
+    monkeypatch.setattr(convoy, "_GATHER_MOST_S", 0.5)
+    assert "turn_missed" in [getattr(one["h1"], "code", "") for one in together([slower(n) for n in range(4)], fleet)]
 
 
 @pytest.mark.parametrize("function", ["rack_vm.offer", "rack_vm.receive", "rack_vm.send"])

@@ -45,6 +45,7 @@ class Host:
     volumes: FakeVolumes = field(default_factory=FakeVolumes)
     clock: FakeClock = field(default_factory=FakeClock)
     locked: int = 0
+    sent: set[str] = field(default_factory=set)
 
     def lock(self) -> AbstractContextManager[None]:
         self.locked += 1
@@ -52,7 +53,9 @@ class Host:
 
     @property
     def vms(self) -> HostVms:
-        return HostVms("h1", self.hypervisor, self.volumes, self.lock, self.clock, FakeKey("h1"))
+        return HostVms(
+            "h1", self.hypervisor, self.volumes, self.lock, self.clock, FakeKey("h1"), self.sent.__contains__
+        )
 
     def create(self, number: int = 1, *, test: bool = False, **changed: Any) -> dict[str, Any]:
         return HostCreates(self.vms).create(request(self.clock, number, **changed), test=test)
@@ -208,7 +211,9 @@ def _watched(host: Host, fail: Callable[[str], None]) -> tuple[HostCreates, list
         fail(step)
 
     host.hypervisor.fault = host.volumes.fault = watch
-    return HostCreates(HostVms("h1", host.hypervisor, host.volumes, lock, host.clock, FakeKey("h1"))), steps
+    return HostCreates(
+        HostVms("h1", host.hypervisor, host.volumes, lock, host.clock, FakeKey("h1"), host.sent.__contains__)
+    ), steps
 
 
 def test_the_seconds_of_a_start_are_not_under_the_lock() -> None:
@@ -249,7 +254,7 @@ def test_where_the_lock_is_not_to_be_had_the_reason_is_told_with_what_is_left() 
             raise Refused("libvirt_refused", "the reason")
 
     host.hypervisor.fault = fail
-    vms = HostVms("h1", host.hypervisor, host.volumes, lock, host.clock, FakeKey("h1"))
+    vms = HostVms("h1", host.hypervisor, host.volumes, lock, host.clock, FakeKey("h1"), host.sent.__contains__)
     with pytest.raises(Refused) as told:
         HostCreates(vms).create(request(host.clock))
     assert told.value.facts["left"] == ["the lock was held for 60 s"] and host.leftovers()
@@ -716,3 +721,18 @@ def test_an_address_that_any_record_of_the_host_has_is_not_given_again() -> None
             host.create(2, nics=(nic,))
         assert told.value.code == "address_in_use"
     assert host.create(2)["changed"]
+
+
+def test_one_that_waits_to_be_sent_is_left_as_it_is() -> None:
+    host = Host()
+    host.create()
+    uuid = UUID.format(1)
+    host.sent.add(uuid)
+    before = host.vms.report()
+    for verb in ("stop", "pause", "delete"):
+        with pytest.raises(Conflict) as told:
+            host.act(verb, hard=True) if verb == "stop" else host.act(verb)
+        assert told.value.code == "vm_moving"
+    assert replace(host.vms.report(), read_at=before.read_at) == before
+    host.sent.clear()
+    assert host.act("pause")["state"] == "paused"

@@ -126,7 +126,8 @@ def test_a_note_that_comes_after_the_mark_goes_along(monkeypatch: pytest.MonkeyP
 
     def started(known: str) -> None:
         start_paused(known)
-        source.vms().act(ActOnHost(known, "note", note="late"))
+        before = replace(source.vms(), is_sent=lambda uuid: False)  # that it is being sent was not known yet
+        before.act(ActOnHost(known, "note", note="late"))
 
     monkeypatch.setattr(source.mover, "start_paused", started)
     migrate(rack)

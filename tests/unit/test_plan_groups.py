@@ -49,6 +49,12 @@ def test_a_large_one_goes_alone_and_a_group_is_full_at_some_point() -> None:
     ]
 
 
+def test_a_target_that_is_busy_takes_them_one_after_the_other_in_one_group() -> None:
+    steps = [move(n, "h1", "h2") for n in range(1, 9)]
+    assert begun(steps, Limits(2, 8), Group((move(9, "h3", "h2"),), 1)) == [([1, 2, 3, 4, 5, 6, 7, 8], 1)]
+    assert begun(steps, Limits(3, 8), Group((move(9, "h3", "h2"),), 1)) == [([1, 2, 3, 4, 5, 6, 7, 8], 2)]
+
+
 def test_what_is_no_move_begins_by_itself() -> None:
     disable = Step(1, "disable", "h1", "draining")
     assert begun([disable, move(2, "h1", "h2")], Limits(2, 8)) == [([1], 1), ([2], 1)]

@@ -17,6 +17,8 @@ from racksalt import convoy, host_several, plan_run
 from racksalt.access import identify
 from racksalt.drain_plan import UPDATING
 from racksalt.errors import BadInput, Cancelled, Conflict, NotFound, Refused, Unavailable
+from racksalt.host_arrivals import HostArrivals
+from racksalt.host_requests import ActOnHost
 from racksalt.model import Domain, Room
 from racksalt.move_ends import MoveEnds
 from racksalt.rack_drains import RackDrains
@@ -26,6 +28,12 @@ from racksalt.rack_requests import ActOnVm, DrainHost, SwitchHost
 from racksalt.rack_vms import RackVms
 from tests.fakes import FakeClock, FakeRack, fake_rack
 from tests.unit.test_vm_create import create
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, those that leave together find each other."""
+    monkeypatch.setattr(convoy, "_GATHER_S", 10.0)
 
 
 def drain(rack: FakeRack, name: str = "h1", **asked: Any) -> dict[str, Any]:
@@ -526,9 +534,94 @@ class Ahead(FakeClock):
 def test_a_source_whose_clock_goes_before_sends_each_alone() -> None:
     rack = full_rack(vms=4)
     rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 2, "rack": 4}
-    rack.hosts["h1"].clock = Ahead(rack.clock, 57.0)
+    rack.hosts["h1"].clock = Ahead(rack.clock, 45.0)
     assert ends(drain(rack)) == {"done"} and on(rack, "h1") == []
     assert rack.fleet.calls.count(("h1", "rack_vm.send")) == 5
+
+
+@pytest.mark.parametrize("each_s", [10.0, 13.0, 17.5, 19.0, 26.0])
+def test_clocks_that_differ_as_far_as_they_may_spoil_no_turn(each_s: float) -> None:
+    """A target lets nobody in any more when the time of the claim is over by its own clock."""
+    rack = full_rack(vms=6)
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 1, "rack": 4}
+    for name, host in rack.hosts.items():
+        host.clock = Ahead(rack.clock, -5.0 if name == "h1" else 5.0)
+        host.doors.clock = host.clock
+    traffic = Traffic(rack)
+
+    def slow(step: str) -> None:
+        traffic.at(step)
+        if step == "finish":
+            rack.clock.sleep(each_s)
+
+    rack.hosts["h1"].mover.at = slow
+    plan = drain(rack, test=True)
+    assert ends(drain(rack, apply=plan["hash"])) == {"done"} and (traffic.most, traffic.all) == (1, 6)
+
+
+@pytest.mark.parametrize("each_s", [5.0, 12.0])
+def test_a_target_that_is_slow_to_make_ready_is_waited_for(each_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    rack = full_rack(vms=10, hosts=2)
+    rack.hosts["h2"].hypervisor.total = Room(100, 100_000, 1000)
+    receive = HostArrivals.receive
+
+    def slow(self: HostArrivals, request: Any) -> Any:
+        told = receive(self, request)
+        rack.clock.sleep(each_s)
+        return told
+
+    monkeypatch.setattr(HostArrivals, "receive", slow)
+    plan = drain(rack, test=True)
+    assert ends(drain(rack, apply=plan["hash"])) == {"done"} and on(rack, "h1") == []
+    assert not [claim for claim in rack.claims.all() if claim.is_moving]
+
+
+@pytest.mark.parametrize("change", [{"verb": "delete"}, {"verb": "note", "note": "late"}])
+def test_one_that_waits_for_its_turn_is_no_ones_to_change(change: dict[str, Any]) -> None:
+    rack = full_rack(vms=4)
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 1, "rack": 4}
+    source, codes = rack.hosts["h1"], list[str]()
+
+    def at(step: str) -> None:
+        if step == "perform":
+            for uuid in set(source.mover.sending) - source.hypervisor.moving:
+                with pytest.raises(Conflict) as told:
+                    source.vms().act(ActOnHost(uuid, **change))
+                codes.append(told.value.code)
+
+    source.mover.at = at
+    assert ends(drain(rack)) == {"done"} and everybody(rack) == ALL
+    assert codes == ["vm_moving"] * (3 + 2 + 1)
+
+
+def test_no_more_look_at_once_when_all_goes_wrong_than_may_move_at_once() -> None:
+    rack = full_rack(vms=8)
+    rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 2, "rack": 4}
+    now, most, lock = [0], [0], threading.Lock()
+    ask = rack.fleet.ask
+
+    def counted(hosts: Any, function: str, *call: Any, **how: Any) -> Any:
+        looks = threading.current_thread().name.startswith("plan")
+        with lock:
+            now[0] += looks
+            most[0] = max(most[0], now[0])
+        threading.Event().wait(0.005)
+        try:
+            return ask(hosts, function, *call, **how)
+        finally:
+            with lock:
+                now[0] -= looks
+
+    rack.fleet.ask = counted  # type: ignore[method-assign]
+    lost = [True]
+
+    def before(host: str, function: str) -> None:
+        rack.hosts["h1"].loses_returns = function == "rack_vm.send" and lost[0]
+        lost[0] &= function != "rack_vm.send"
+
+    rack.fleet.before = before
+    drain(rack)
+    assert on(rack, "h1") == [] and most[0] <= 2 and not lost[0]
 
 
 def test_hosts_of_before_this_version_are_drained_one_vm_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:

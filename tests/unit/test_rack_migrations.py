@@ -300,6 +300,44 @@ def migrate_until_killed(rack: FakeRack, *, after: str) -> None:
     rack.fleet.after = lambda host, called: None
 
 
+@pytest.mark.parametrize(("lost", "there"), [("rack_vm.send", "h2"), ("nothing", "h1")])
+def test_a_move_that_the_watch_has_ended_first_is_told_as_both_ends_show_it(lost: str, there: str) -> None:
+    rack, uuid = rack_with_vm()
+    source = rack.hosts["h1"]
+    if lost == "nothing":
+        source.mover.at = failing_at("begin")
+
+    def faster(host: str, function: str) -> None:
+        source.loses_returns = function == lost
+        if function == "rack_host.report" and any(claim.is_moving for claim in rack.claims.all()):
+            rack.fleet.before = lambda host, function: None
+            source.loses_returns = False
+            rack.clock.sleep(LATE_S)
+            assert tidy(rack)
+
+    rack.fleet.before = faster
+    with pytest.raises(RacksaltError) as told:
+        migrate(rack)
+    assert told.value.facts["vm_is"] == f"it is on {there}, running" and set(owners(rack, uuid)) == {there}
+    assert not [claim for claim in rack.claims.all() if claim.is_moving]
+
+
+def test_where_nobody_knows_what_became_of_a_move_that_somebody_else_has_ended_that_is_told() -> None:
+    rack, _ = rack_with_vm()
+    source = rack.hosts["h1"]
+    source.mover.at = failing_at("begin")
+
+    def ended(host: str, function: str) -> None:
+        if function == "rack_host.report" and any(claim.is_moving for claim in rack.claims.all()):
+            rack.claims.held.clear()
+            source.silent = True
+
+    rack.fleet.before = ended
+    with pytest.raises(Unavailable) as told:
+        migrate(rack)
+    assert told.value.code == "host_silent"
+
+
 @pytest.mark.parametrize(
     ("state", "host", "function", "there"),
     [

@@ -93,3 +93,11 @@ def test_a_lock_in_a_folder_that_cannot_be_written_says_so() -> None:
     with pytest.raises(Unavailable) as told, FileLock(Path("/proc/none/lock"))():
         pass
     assert told.value.code == "not_written"
+
+
+def test_whether_a_lock_is_held_is_told_without_making_one(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "x/lock")
+    assert not lock.is_held() and not (tmp_path / "x").exists()
+    with lock():
+        assert lock.is_held()
+    assert not lock.is_held() and lock.path.exists()

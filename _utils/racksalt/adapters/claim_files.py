@@ -51,7 +51,8 @@ class ClaimFiles:
     def write(self, claim: Claim) -> None:
         """Durable when it returns."""
         self._make_root()
-        content = json.dumps(shape.plain(claim)).encode()
+        plain = {key: value for key, value in shape.plain(claim).items() if value is not None}
+        content = json.dumps(plain).encode()
         replace(self._path(claim.record.uuid), content, mode=0o600)
 
     def remove(self, uuid: str) -> None:

@@ -50,6 +50,17 @@ class FileLock:
             self._take(lock.fileno())
             yield
 
+    def is_held(self) -> bool:
+        """Whether somebody has it now."""
+        try:
+            with self.path.open(encoding="utf-8") as lock:
+                fcntl.flock(lock.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     def _opened(self) -> IO[str]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

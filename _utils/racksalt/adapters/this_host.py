@@ -85,7 +85,7 @@ def vms(minion: Minion) -> Iterator[HostVms]:
     """This host's VMs."""
     key = OwnKey(minion.opts["pki_dir"])
     with hypervisor() as connection:
-        yield HostVms(minion.opts["id"], connection, VolumeFiles(), FileLock(LOCK), SystemClock(), key)
+        yield HostVms(minion.opts["id"], connection, VolumeFiles(), FileLock(LOCK), SystemClock(), key, _is_sent)
 
 
 def moves(own: HostVms) -> HostMoves:
@@ -113,7 +113,15 @@ def turns(minion: Minion) -> HostTurns:
 
 
 def _sending(uuid: str, *, wait_s: float) -> AbstractContextManager[None]:
-    return FileLock(LOCK.parent / f"moving-{uuid}.lock", wait_s)()
+    return FileLock(_moving_lock(uuid), wait_s)()
+
+
+def _is_sent(uuid: str) -> bool:
+    return FileLock(_moving_lock(uuid)).is_held()
+
+
+def _moving_lock(uuid: str) -> Path:
+    return LOCK.parent / f"moving-{uuid}.lock"
 
 
 def report(own: HostVms) -> HostReport:
