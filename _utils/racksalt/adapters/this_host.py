@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOCK = Path("/run/racksalt/host.lock")
+#: Who only asks whether a VM is sent holds its lock for a moment.
+_GLANCE_S = 0.05
 #: libvirt is connected to again so soon.
 _RECONNECT_S = 1.0
 
@@ -113,7 +115,7 @@ def turns(minion: Minion) -> HostTurns:
 
 
 def _sending(uuid: str, *, wait_s: float) -> AbstractContextManager[None]:
-    return FileLock(_moving_lock(uuid), wait_s)()
+    return FileLock(_moving_lock(uuid), max(wait_s, _GLANCE_S))()
 
 
 def _is_sent(uuid: str) -> bool:
