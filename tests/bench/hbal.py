@@ -48,12 +48,15 @@ def ensure() -> None:
         )
 
 
-def run(cluster: Cluster, *, template: str = "ext", moves: bool = True, timeout_s: float = 1800) -> Hbal:
-    """Let hbal balance it, or, without ``moves``, only judge it. Load is left out: every VM would count the same."""
+def run(cluster: Cluster, *, template: str = "ext", most: int | None = None, timeout_s: float = 1800) -> Hbal:
+    """Let hbal balance it with so many moves at ``most``; with none it only judges it.
+
+    Load is left out: every VM would count the same.
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".data") as file:
         file.write(text_of(cluster, template=template))
         file.flush()
-        words = ["hbal", "-t", file.name, "--ignore-dynu", "-vvv", *([] if moves else ["-l", "0"])]
+        words = ["hbal", "-t", file.name, "--ignore-dynu", "-vvv", *([] if most is None else ["-l", str(most)])]
         env = {**os.environ, "LC_ALL": "C.UTF-8"}
         began = time.perf_counter()
         done = subprocess.run(words, env=env, capture_output=True, text=True, check=True, timeout=timeout_s)
