@@ -35,6 +35,7 @@ def test_errors_are_found_by_priority_and_by_salts_own_word(tmp_path: Path) -> N
         entry("internal error: x", "3", "libvirtd.service", 1),
         entry("[ERROR   ] an unforeseen failure", second=2),
         entry("[WARNING ] the guest said [ERROR   ]"),
+        entry("[ERROR   ] Task was destroyed but it is pending!\n", second=3),
         entry([1, 2, 3], "3"),
         "no JSON",
     ).errors(since_s=60, limit=10)

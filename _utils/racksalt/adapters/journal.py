@@ -21,6 +21,8 @@ _TIMEOUT_S = 20
 #: What Salt writes to its standard error comes with one priority for everything.
 _ERROR = re.compile(r"\[(ERROR|CRITICAL) *\]")
 _SYSLOG_ERROR = 3
+#: Salt's minion says this after most jobs, of an event loop that it has done with: nothing is lost by it.
+_NO_ERROR = re.compile(r"\[ERROR *\] Task was destroyed but it is pending!$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Journal:
 
 def _is_error(entry: dict[str, Any], message: str) -> bool:
     if _ERROR.match(message):
-        return True
+        return not _NO_ERROR.match(message.strip())
     priority = entry.get("PRIORITY", "")
     return isinstance(priority, str) and priority.isdigit() and int(priority) <= _SYSLOG_ERROR
 
