@@ -18,8 +18,9 @@ from racksalt.snapshot import COPIES, HostPiece, Pieces
 
 log = logging.getLogger(__name__)
 
-#: Not more often than this, and never more than a tenth of the time.
-_PAUSE_S = 1.0
+#: Not more often than this, and no more than a tenth of the time; but where a look waits for a host that is silent, no
+#: change is left out for longer than that.
+_PAUSE_S, _PAUSE_MOST_S = 1.0, 5.0
 _SHARE = 10
 #: With fewer copies than there could be, it is tried again.
 _AGAIN_S = 30.0
@@ -62,11 +63,12 @@ class RackSnapshots:
         self._head, self._sent = head, frozenset(made.texts)
         self._missing_copies = kept < min(COPIES, len(seen.hosts))
         now = rack.clock.now()
-        self._next_at, self._latest_at = now + max(_PAUSE_S, _SHARE * (now - began)), now + _AGAIN_S
+        pause_s = min(max(_PAUSE_S, _SHARE * (now - began)), _PAUSE_MOST_S)
+        self._next_at, self._latest_at = now + pause_s, now + _AGAIN_S
         return kept
 
     def _rests(self, now: float) -> bool:
-        return now < self._next_at <= now + _AGAIN_S + _PAUSE_S * _SHARE
+        return now < self._next_at <= now + _PAUSE_MOST_S
 
     def _make(self, rack: Rack, seen: Inventory) -> Pieces:
         """What did not change is not made again; under a new key all of it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -86,6 +87,7 @@ def test_a_master_that_lost_all_it_knew_knows_what_a_silent_host_holds(two_vms: 
     rack.run("rack_host.inventory")
     acme.call("rack_vm.note", name="kept", note="kept")
     before = rack.run("rack_host.inventory").data
+    changed_ms = 1000 * int(rack.master.run(["date", "+%s"], timeout_s=10).stdout)
     head = "cat /var/lib/racksalt/snapshots/master/newest.json"
 
     newest, since = "", time.monotonic()
@@ -97,7 +99,8 @@ def test_a_master_that_lost_all_it_knew_knows_what_a_silent_host_holds(two_vms: 
         own = rack.master.run(["sh", "-c", head.replace("snapshots/", "own-snapshots/")], timeout_s=10, check=False)
         if own.stdout != newest:
             newest, since = own.stdout, time.monotonic()
-        return heads == {newest} and bool(newest) and time.monotonic() - since >= _SETTLED_S
+        is_new = bool(newest) and json.loads(newest)["version"] > changed_ms
+        return is_new and heads == {newest} and time.monotonic() - since >= _SETTLED_S
 
     def all_but_h1() -> dict[str, Any] | None:
         told: dict[str, Any] = rack.run("rack_host.inventory").data

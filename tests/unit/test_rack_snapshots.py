@@ -119,6 +119,18 @@ def test_what_changes_by_hand_is_in_the_next_snapshot_too() -> None:
     assert listed(takes_over(rack)) == []
 
 
+def test_after_a_look_that_had_to_wait_the_next_change_is_not_left_out_for_long() -> None:
+    rack, watch = fake_rack(), AwayWatch()
+    rack.fleet.before = lambda host, function: rack.clock.sleep(10.0)
+    turn(rack, watch)
+    rack.fleet.before = lambda host, function: None
+    calls = rack.fleet.calls.count(("h1", "rack_host.keep_snapshot"))
+    changed(rack)
+    rack.clock.sleep(6.0)
+    watch.turn(rack.rack)
+    assert rack.fleet.calls.count(("h1", "rack_host.keep_snapshot")) == calls + 1
+
+
 def test_at_most_once_a_second() -> None:
     rack, watch = fake_rack(), AwayWatch()
     rack.clock.tick = 0.0
