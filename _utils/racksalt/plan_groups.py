@@ -88,9 +88,11 @@ class _Places:
         return Group((first,), 1)
 
     def _group(self, first: Step, alike: Sequence[Step], share: Share, abreast: int) -> Group:
-        group = Group((first,), abreast)
+        group, full = Group((first,), abreast), share(first)
         for step in alike:
+            if full + share(step) > 1:
+                continue
             wider = Group((*group.steps, step), abreast)
-            if sum(map(share, wider.steps)) <= 1 and self.have(wider):
-                group = wider
+            if self.have(wider):
+                group, full = wider, full + share(step)
         return group

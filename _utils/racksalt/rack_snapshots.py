@@ -14,6 +14,7 @@ from racksalt.inventory import Inventory
 from racksalt.model import Head
 from racksalt.ports import Answer, Silent
 from racksalt.rack import Rack
+from racksalt.record_proof import Ring
 from racksalt.snapshot import COPIES, HostPiece, Pieces
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,10 @@ class RackSnapshots:
 
         ``began`` is when the look did, and ``head`` the audit's newest line before it: what came since is for the next.
         """
-        made = self._make(rack, seen)
+        ring = rack.ring.read()
+        made = self._make(rack, seen, ring)
         rack.snapshots.keep(KeepSnapshot(made.head, tuple(made.texts), made.texts))
+        self._hosts, self._key = made.hosts, ring.newest
         answering = [name for name, view in seen.hosts.items() if view.answers]
         kept = self._send(rack, made, snapshot.keepers(seen.rack, rack.master, answering))
         self._head, self._sent = head, frozenset(made.texts)
@@ -70,9 +73,9 @@ class RackSnapshots:
     def _rests(self, now: float) -> bool:
         return now < self._next_at <= now + _PAUSE_MOST_S
 
-    def _make(self, rack: Rack, seen: Inventory) -> Pieces:
+    def _make(self, rack: Rack, seen: Inventory, ring: Ring) -> Pieces:
         """What did not change is not made again; under a new key all of it is."""
-        ring, now = rack.ring.read(), rack.clock.now()
+        now = rack.clock.now()
 
         def seal(data: bytes, label: str) -> str:
             return rack.snapshots.seal(data, label, ring)
@@ -80,9 +83,7 @@ class RackSnapshots:
         before = self._hosts if self._key == ring.newest else {}
         newest = max((head.version for head in rack.snapshots.heads()), default=0)
         maker = snapshot.Maker(rack.master, seal, before)
-        made = maker.pieces(seen, version=max(newest + 1, int(now * 1000)), at=now)
-        self._hosts, self._key = made.hosts, ring.newest
-        return made
+        return maker.pieces(seen, version=max(newest + 1, int(now * 1000)), at=now)
 
     def _send(self, rack: Rack, made: Pieces, order: Sequence[str]) -> int:
         """To the first hosts in the order, and to the next ones where those do not take it."""

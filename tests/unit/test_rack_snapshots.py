@@ -119,6 +119,26 @@ def test_what_changes_by_hand_is_in_the_next_snapshot_too() -> None:
     assert listed(takes_over(rack)) == []
 
 
+def test_one_that_could_not_be_written_is_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rack = fake_rack()
+    gone = create(rack, "root", "acme/web1", host="h1")["vm"]["uuid"]
+    watch = turn(rack)
+    for _ in range(2):
+        turn(rack, watch)
+    rack.hosts["h1"].hypervisor.destroy(gone)
+    rack.hosts["h1"].hypervisor.undefine(gone)
+
+    def full(self: FakeSnapshots, asked: KeepSnapshot) -> list[str]:
+        raise Unavailable("not_written", "no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeSnapshots, "keep", full)
+        turn(rack, watch)
+    turn(rack, watch)
+    rack.hosts["h1"].silent = True
+    assert listed(takes_over(rack)) == []
+
+
 def test_after_a_look_that_had_to_wait_the_next_change_is_not_left_out_for_long() -> None:
     rack, watch = fake_rack(), AwayWatch()
     rack.fleet.before = lambda host, function: rack.clock.sleep(10.0)
