@@ -11,7 +11,8 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,9 +24,10 @@ from racksalt.model import Together
 from racksalt.ports import Answer, Fleet, Silent
 from racksalt.rack_claims import CLAIM_S
 
-#: Who asks waits for members that are still thinking as long as one joins it every so often, and so long in all.
+#: Who asks waits for members that are still thinking as long as one joins it every so often, or looks at hosts, which
+#: takes long where one is silent; and so long in all, as their claims grow old.
 _GATHER_S = 1.0
-_GATHER_MOST_S = 10.0
+_GATHER_MOST_S = 20.0
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +59,7 @@ class Convoy:
         self._changed = threading.Condition()
         self._thinking = members
         self._looks = threading.BoundedSemaphore(abreast)
+        self._looking = 0
         self._calls: dict[str, _Call] = {}
 
     def fleet(self, fleet: Fleet) -> Fleet:
@@ -71,8 +74,19 @@ class Convoy:
 
     def ask_alone(self, fleet: Fleet, hosts: Sequence[str], function: str, *call: Any, **how: Any) -> dict[str, Answer]:
         """One member's call of its own; of those no more at a time than would be if each moved alone."""
-        with self._looks:
+        with self._counted(), self._looks:
             return fleet.ask(hosts, function, *call, **how)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._changed:
+            self._looking += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._looking -= 1
+                self._changed.notify_all()
 
     def ask(self, fleet: Fleet, function: str, one: _Ask) -> dict[str, Answer]:
         """One member's call, with those of the others; it waits for its own answers."""
@@ -108,9 +122,10 @@ class Convoy:
             return call
 
     def _gather(self, call: _Call) -> None:
-        until, joined = time.monotonic() + _GATHER_MOST_S, True
-        while joined and self._thinking > 0 and time.monotonic() < until:
+        until, goes_on = time.monotonic() + _GATHER_MOST_S, True
+        while goes_on and self._thinking > 0 and time.monotonic() < until:
             joined = self._changed.wait_for(partial(self._is_joined, call, len(call.asks)), timeout=_GATHER_S)
+            goes_on = joined or self._looking > 0
 
     def _is_joined(self, call: _Call, members: int) -> bool:
         return self._thinking <= 0 or len(call.asks) > members

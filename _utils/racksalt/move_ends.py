@@ -30,8 +30,10 @@ _LOOK_PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a look told. ``held`` is a claim that stays, with the reason; ``over`` is one that somebody else has ended;
-    ``ends`` are what both ends told of a move."""
+    """What a look told. ``held`` is a claim that stays, with the reason; ``ends`` are what both ends told of a move.
+
+    ``over`` is a move that somebody else has ended otherwise than at its target.
+    """
 
     what: Literal["moved", "stayed", "held", "over"]
     told: str
@@ -86,9 +88,11 @@ class MoveEnds:
             shown = {host: _domain(report, calls.claim) for host, report in calls.reports().items()}
         except RacksaltError as error:
             return Found("held", f"somebody else has ended it, and where the VM is is not known yet: {error.detail}")
-        there = {host: domain for host, domain in shown.items() if domain is not None and not domain.incoming}
-        told = " and ".join(f"on {host}, {domain.state}" for host, domain in there.items()) or "at neither of its hosts"
-        return Found("over", f"it is {told}")
+        ends = {host: _end(domain) for host, domain in shown.items()}
+        if migration.is_confirmed(calls.claim, ends):
+            return Found("moved", f"it is on {calls.target}, {ends[calls.target].state}", ends)
+        there = [f"on {host}, {end.state}" for host, end in ends.items() if end.state is not None]
+        return Found("over", f"it is {' and '.join(there) or 'at neither of its hosts'}")
 
     def _finish(self, calls: MoveCalls) -> Found:
         """It is at its target: the source's rest goes, the older copy of the VM first, and its disk last."""
@@ -189,6 +193,13 @@ def _later(claim: Claim, seen: Inventory) -> Record | None:
     """The VM's record of now, where it has moved after this claim was made."""
     now = seen.index.vms.get(claim.record.uuid)
     return now.record if now is not None and now.record.generation > claim.record.generation else None
+
+
+def _end(domain: Domain | None) -> MoveEnd:
+    """What a host that only shows it would tell of its end."""
+    if domain is None or domain.incoming:
+        return MoveEnd()
+    return MoveEnd(domain.state, domain.record.generation if domain.record else 0)
 
 
 def _domain(report: HostReport, claim: Claim) -> Domain | None:

@@ -46,7 +46,7 @@ def next_groups(ready: Sequence[Step], at_work: Iterable[Group], limits: Limits,
     places, left = _Places(limits), list(ready)
     for group in at_work:
         places.take(group)
-    while left:
+    while left and places.running < limits.rack:
         first = left.pop(0)
         if not places.have(Group((first,), 1)):
             continue

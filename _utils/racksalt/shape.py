@@ -163,6 +163,11 @@ def _reader(kind: Any) -> Reader:
     return partial(_read_scalar, kind, *_SCALARS[kind])
 
 
+def plain_set(value: Any) -> dict[str, Any]:
+    """As :func:`plain`, without the fields that are ``None``: a reader of before does not know the newest of them."""
+    return {key: field for key, field in plain(value).items() if field is not None}
+
+
 def plain(value: Any) -> Any:
     """The reverse of :func:`parse`: dataclasses, tuples and mappings as dicts and lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -90,7 +90,7 @@ class Maker:
     def pieces(self, seen: Inventory, *, version: int, at: float) -> Pieces:
         """The inventory of now, sealed. What changes by itself is left out: it would make every piece another one."""
         hosts = {name: self._host(name, report) for name, report in lasting(seen).items()}
-        claims = _named(self.seal(_packed([shape.plain(claim) for claim in _lasting_claims(seen)]), "claims"))
+        claims = _named(self.seal(_packed([shape.plain_set(claim) for claim in _lasting_claims(seen)]), "claims"))
         names = {host: piece.name for host, piece in hosts.items()}
         root = _Root(seen.rack, self.master, version, int(at), names, claims[0], tuple(seen.unread))
         name, text = _named(self.seal(_packed(shape.plain(root)), "root"))

@@ -258,6 +258,26 @@ def test_as_long_as_one_joins_every_so_often_the_others_are_waited_for(monkeypat
     assert "turn_missed" in [getattr(one["h1"], "code", "") for one in together([slower(n) for n in range(4)], fleet)]
 
 
+def test_who_still_looks_at_hosts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convoy, "_GATHER_S", 0.1)
+
+    def act(host: str, one: Mapping[str, Any]) -> Any:
+        if one["n"] == 99:
+            threading.Event().wait(0.5)
+        return one["n"]
+
+    def looks(number: int) -> Callable[[Fleet], Any]:
+        def member(fleet: Fleet) -> Any:
+            asks(99, "rack_host.report")(fleet)
+            return asks(number)(fleet)
+
+        return member
+
+    fleet = Fleets(act)
+    assert together([asks(0), *(looks(n) for n in range(1, 6))], fleet) == [{"h1": n} for n in range(6)]
+    assert [call[1] for call in fleet.calls].count("rack_vm.offer") == 1
+
+
 @pytest.mark.parametrize("function", ["rack_vm.offer", "rack_vm.receive", "rack_vm.send"])
 def test_who_comes_late_has_missed_its_turn(function: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convoy, "_GATHER_S", 0.01)

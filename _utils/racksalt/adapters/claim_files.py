@@ -51,8 +51,7 @@ class ClaimFiles:
     def write(self, claim: Claim) -> None:
         """Durable when it returns."""
         self._make_root()
-        plain = {key: value for key, value in shape.plain(claim).items() if value is not None}
-        content = json.dumps(plain).encode()
+        content = json.dumps(shape.plain_set(claim)).encode()
         replace(self._path(claim.record.uuid), content, mode=0o600)
 
     def remove(self, uuid: str) -> None:
