@@ -28,6 +28,8 @@ from racksalt.rack_claims import CLAIM_S
 #: takes long where one is silent; and so long in all, as their claims grow old.
 _GATHER_S = 1.0
 _GATHER_MOST_S = 20.0
+#: What nobody comes too late for: that they have moved.
+_LATE = "rack_vm.conclude"
 
 
 @dataclass(slots=True, eq=False)
@@ -115,24 +117,24 @@ class Convoy:
             self._thinking -= 1
             self._changed.notify_all()
             if call.asks[0] is one:
-                self._gather(call)
+                self._gather(call, looks=function != _LATE)
                 call.begun = True
             else:
                 self._changed.wait_for(lambda: call.done)
             return call
 
-    def _gather(self, call: _Call) -> None:
+    def _gather(self, call: _Call, *, looks: bool) -> None:
         until, goes_on = time.monotonic() + _GATHER_MOST_S, True
         while goes_on and self._thinking > 0 and time.monotonic() < until:
             joined = self._changed.wait_for(partial(self._is_joined, call, len(call.asks)), timeout=_GATHER_S)
-            goes_on = joined or self._looking > 0
+            goes_on = joined or (looks and self._looking > 0)
 
     def _is_joined(self, call: _Call, members: int) -> bool:
         return self._thinking <= 0 or len(call.asks) > members
 
     def _late(self, fleet: Fleet, function: str, one: _Ask) -> dict[str, Answer]:
         """What a member gets that asks when the others have gone on: what has moved already can still be told of."""
-        if function == "rack_vm.conclude":
+        if function == _LATE:
             return self.ask_alone(fleet, one.hosts, function, {"request": one.request}, timeout_s=one.timeout_s)
         return {host: turn_missed(f"those that it began with have gone on to {function}") for host in one.hosts}
 

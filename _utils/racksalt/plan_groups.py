@@ -81,11 +81,15 @@ class _Places:
 
     def best_group(self, first: Step, alike: Sequence[Step], share: Share) -> Group:
         """As many as may run at the same time; fewer, where a busy target lets so many more go with them."""
-        for abreast in range(min(self.limits.rack - self.running, self.limits.per_host - self.busy[first.host]), 0, -1):
+        most = min(self.limits.rack - self.running, self.limits.per_host - self.busy[first.host])
+        widest = self._group(first, alike, share, most)
+        for abreast in range(most, 0, -1):
             group = self._group(first, alike, share, abreast)
-            if len(group.steps) > abreast or len(group.steps) == 1 + len(alike):
-                return group.without(())
-        return Group((first,), 1)
+            if len(group.steps) > max(abreast, len(widest.steps)):
+                return group
+            if len(widest.steps) > abreast:
+                break
+        return widest.without(())
 
     def _group(self, first: Step, alike: Sequence[Step], share: Share, abreast: int) -> Group:
         group, full = Group((first,), abreast), share(first)

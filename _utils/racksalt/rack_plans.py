@@ -33,7 +33,7 @@ Mover = Callable[[Caller, Record, str, Settings, How], dict[str, Any]]
 _PATIENCE_S = 600.0
 _TRY_AGAIN_S = 1.0
 #: One of those that leave together, of which this is told, moves alone when there is a place for it.
-_GOES_ALONE = ("turn_missed", "claim_expired", "too_many_migrations")
+_GOES_ALONE = ("turn_missed", "claim_expired", "busy", "too_many_migrations")
 #: So many VMs leave a host together at most, with so much memory and, where it is copied, disk: mostly that takes less
 #: than a minute, as their claims may be begun for so long, and as those that have moved wait for the last of them.
 _TOGETHER, _TOGETHER_MIB, _TOGETHER_GIB = 32, 4096, 40

@@ -259,11 +259,11 @@ def test_as_long_as_one_joins_every_so_often_the_others_are_waited_for(monkeypat
 
 
 def test_who_still_looks_at_hosts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convoy, "_GATHER_S", 0.1)
+    monkeypatch.setattr(convoy, "_GATHER_S", 0.5)
 
     def act(host: str, one: Mapping[str, Any]) -> Any:
         if one["n"] == 99:
-            threading.Event().wait(0.5)
+            threading.Event().wait(0.8)
         return one["n"]
 
     def looks(number: int) -> Callable[[Fleet], Any]:

@@ -97,3 +97,11 @@ def test_the_places_of_those_that_have_ended_are_free() -> None:
     group = Group(tuple(move(n, "h1", f"h{n}") for n in (2, 3, 4)), 2)
     assert group.without({2}) == Group(group.steps[1:], 2) and group.without({2, 3}).load() == {"h1": 1, "h4": 1}
     assert group.without({2, 3, 4}) == Group((), 0)
+
+
+def test_a_step_that_cannot_begin_slows_no_other_down() -> None:
+    full = (Group((move(8, "h5", "h4"),), 1), Group((move(9, "h6", "h4"),), 1))
+    steps = [move(1, "h1", "h2"), move(2, "h1", "h3"), move(3, "h1", "h4")]
+    assert begun(steps, Limits(2, 8), *full) == [([1, 2], 2)]
+    shares = dict.fromkeys(range(1, 6), 0.25)
+    assert begun([move(n, "h1", f"h{n + 1}") for n in range(1, 6)], Limits(4, 8), shares=shares) == [([1, 2, 3, 4], 4)]

@@ -507,7 +507,7 @@ def test_the_watch_may_take_back_who_has_missed_its_turn_before_it_is_told() -> 
         if began.wait() == 0:
             rack.clock.sleep(100)
             return
-        for _ in range(100):
+        for _ in range(500):
             threading.Event().wait(0.02)
             taken.extend(line for line in tidy(rack) if "it is on h1" in line)
             if len(taken) >= 2:
