@@ -85,9 +85,9 @@ def test_a_master_that_lost_all_it_knew_knows_what_a_silent_host_holds(two_vms: 
     rack, acme = two_vms, two_vms.api("ACME")
     # What was removed by hand before this test is in no audit: after a look the next change has a snapshot without it.
     rack.run("rack_host.inventory")
+    before_ms = 1000 * int(rack.master.run(["date", "+%s"], timeout_s=10).stdout)
     acme.call("rack_vm.note", name="kept", note="kept")
     before = rack.run("rack_host.inventory").data
-    changed_ms = 1000 * int(rack.master.run(["date", "+%s"], timeout_s=10).stdout)
     head = "cat /var/lib/racksalt/snapshots/master/newest.json"
 
     newest, since = "", time.monotonic()
@@ -99,7 +99,7 @@ def test_a_master_that_lost_all_it_knew_knows_what_a_silent_host_holds(two_vms: 
         own = rack.master.run(["sh", "-c", head.replace("snapshots/", "own-snapshots/")], timeout_s=10, check=False)
         if own.stdout != newest:
             newest, since = own.stdout, time.monotonic()
-        is_new = bool(newest) and json.loads(newest)["version"] > changed_ms
+        is_new = bool(newest) and json.loads(newest)["version"] > before_ms
         return is_new and heads == {newest} and time.monotonic() - since >= _SETTLED_S
 
     def all_but_h1() -> dict[str, Any] | None:
