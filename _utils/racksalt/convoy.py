@@ -19,6 +19,7 @@ from typing import Any
 
 from racksalt import errors, host_answers, host_several
 from racksalt.errors import RacksaltError, Unavailable
+from racksalt.fleet_over import FleetOver
 from racksalt.host_several import turn_missed
 from racksalt.model import Together
 from racksalt.ports import Answer, Fleet, Silent
@@ -146,10 +147,9 @@ class Convoy:
 
 
 @dataclass(frozen=True, slots=True)
-class _Together:
+class _Together(FleetOver):
     """The ``Fleet`` port over another one, for the members of a convoy."""
 
-    fleet: Fleet
     convoy: Convoy
 
     def ask(
@@ -165,18 +165,6 @@ class _Together:
         if function not in host_several.FUNCTIONS:
             return self.convoy.ask_alone(self.fleet, hosts, function, request, timeout_s=timeout_s, lead=lead)
         return self.convoy.ask(self.fleet, function, _Ask(hosts, request["request"], timeout_s, lead))
-
-    def seal(self, host: str, text: str, *, context: str) -> str:
-        """As the fleet does."""
-        return self.fleet.seal(host, text, context=context)
-
-    def public_key(self, host: str) -> str:
-        """As the fleet does."""
-        return self.fleet.public_key(host)
-
-    def proves(self, host: str, data: bytes, signature: str) -> bool:
-        """As the fleet does."""
-        return self.fleet.proves(host, data, signature)
 
 
 def _make(fleet: Fleet, function: str, asks: Sequence[_Ask], abreast: int) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from racksalt.ports import Answer, Clock, Fleet, LastKnown, Silent
+from racksalt.fleet_over import FleetOver
+from racksalt.ports import Answer, Clock, LastKnown, Silent
 
 #: These change nothing on a host; any other function is taken for a change.
 READS = frozenset(
@@ -26,10 +27,9 @@ _NOTHING = Silent(0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class NotedFleet:
+class NotedFleet(FleetOver):
     """The ``Fleet`` port over another one."""
 
-    fleet: Fleet
     last_known: LastKnown
     clock: Clock
 
@@ -53,15 +53,3 @@ class NotedFleet:
                     silent = isinstance(answers.get(host, _NOTHING), Silent)
                     claimed = function in CLAIMED and not silent
                     self.last_known.touch(host, self.clock.now(), claimed=claimed)
-
-    def seal(self, host: str, text: str, *, context: str) -> str:
-        """As the fleet does."""
-        return self.fleet.seal(host, text, context=context)
-
-    def public_key(self, host: str) -> str:
-        """As the fleet does."""
-        return self.fleet.public_key(host)
-
-    def proves(self, host: str, data: bytes, signature: str) -> bool:
-        """As the fleet does."""
-        return self.fleet.proves(host, data, signature)
