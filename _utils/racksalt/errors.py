@@ -85,6 +85,11 @@ def as_result(error: RacksaltError) -> dict[str, Any]:
     return {"error": error.as_dict(), "retcode": 1}
 
 
+def unforeseen(host: str, error: Exception) -> Unavailable:
+    """A host's own word for what failed there and nobody foresaw."""
+    return Unavailable("host_failed", f"host {host}: {type(error).__name__}: {str(error)[:300]}")
+
+
 def from_dict(data: Mapping[str, Any]) -> RacksaltError:
     """The error that :meth:`RacksaltError.as_dict` wrote down, as it came from a host."""
     facts = {key: value for key, value in data.items() if key not in ("code", "status", "detail")}

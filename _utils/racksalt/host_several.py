@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from racksalt import errors, shape
-from racksalt.errors import BadInput, RacksaltError, Refused, Unavailable
+from racksalt.errors import BadInput, RacksaltError, Refused
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +80,11 @@ def own(request: Mapping[str, Any], host: str) -> list[Mapping[str, Any]]:
 
 
 def _told(request: Mapping[str, Any], host: str, act: Act) -> dict[str, Any]:
+    """What came of one; what nobody foresaw is its own end only, and the others are still done and told."""
     try:
         return {"answer": shape.plain(act(request))}
     except RacksaltError as error:
         return errors.as_result(error)
     except Exception as error:
         log.exception("an unforeseen failure")
-        name = type(error).__name__
-        return errors.as_result(Unavailable("host_failed", f"host {host}: {name}: {str(error)[:300]}"))
+        return errors.as_result(errors.unforeseen(host, error))

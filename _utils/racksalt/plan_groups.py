@@ -83,12 +83,12 @@ class _Places:
         """As many as may run at the same time; fewer, where a busy target lets so many more go with them."""
         most = min(self.limits.rack - self.running, self.limits.per_host - self.busy[first.host])
         widest = self._group(first, alike, share, most)
-        for abreast in range(most, 0, -1):
+        for abreast in range(most - 1, 0, -1):
+            if len(widest.steps) > abreast + 1:
+                break
             group = self._group(first, alike, share, abreast)
             if len(group.steps) > max(abreast, len(widest.steps)):
                 return group
-            if len(widest.steps) > abreast:
-                break
         return widest.without(())
 
     def _group(self, first: Step, alike: Sequence[Step], share: Share, abreast: int) -> Group:

@@ -462,7 +462,7 @@ def test_a_member_that_comes_late_adds_no_move_to_those_that_may_be(monkeypatch:
         threading.Event().wait(0.05)
         write(claim)
 
-    rack.claims.write = slow  # type: ignore[method-assign]
+    monkeypatch.setattr(rack.claims, "write", slow)
     told = drain(rack)
     assert ends(told) == {"done"} and (traffic.most <= 2, traffic.all) == (True, 6) and on(rack, "h1") == []
     assert rack.fleet.calls.count(("h1", "rack_vm.send")) > 1
@@ -594,7 +594,7 @@ def test_one_that_waits_for_its_turn_is_no_ones_to_change(change: dict[str, Any]
     assert codes == ["vm_moving"] * (3 + 2 + 1)
 
 
-def test_no_more_look_at_once_when_all_goes_wrong_than_may_move_at_once() -> None:
+def test_no_more_look_at_once_when_all_goes_wrong_than_may_move_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rack = full_rack(vms=8)
     rack.files.data["hosts.yaml"]["migrations"] = {"per_host": 2, "rack": 4}
     now, most, lock = [0], [0], threading.Lock()
@@ -612,7 +612,7 @@ def test_no_more_look_at_once_when_all_goes_wrong_than_may_move_at_once() -> Non
             with lock:
                 now[0] -= looks
 
-    rack.fleet.ask = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(rack.fleet, "ask", counted)
     lost = [True]
 
     def before(host: str, function: str) -> None:

@@ -226,5 +226,4 @@ def _told(told: Callable[[], Any], minion: Minion) -> Any:
     except Exception as error:
         log.exception("an unforeseen failure")
         minion.context["retcode"] = 1
-        name = type(error).__name__
-        return errors.as_result(Unavailable("host_failed", f"host {minion.opts['id']}: {name}: {str(error)[:300]}"))
+        return errors.as_result(errors.unforeseen(minion.opts["id"], error))
